@@ -1,0 +1,1 @@
+"""What the services run on: the store, ports with an adapter per technology, settings, and the command line."""

@@ -1,0 +1,48 @@
+"""The environment, read once into frozen settings. A URL picks the adapter; secrets never show in a repr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from myevents.errors import SettingsError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What the services can be told from outside; every field has a default that works on a laptop."""
+
+    database_url: str = field(default="embedded:var/postgres", repr=False)
+    read_database_url: str | None = field(default=None, repr=False)
+    search_url: str = field(default="embedded:var/search", repr=False)
+    secret: str = field(default="", repr=False)
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
+        """Read `MYEVENTS_*`; raises `SettingsError` naming the variable that does not fit."""
+        return cls(
+            database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
+            read_database_url=_url(environment, "MYEVENTS_READ_DATABASE_URL", "", ("postgresql",)) or None,
+            search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
+            secret=environment.get("MYEVENTS_SECRET", ""),
+            host=environment.get("MYEVENTS_HOST", cls.host),
+            port=_port(environment, "MYEVENTS_PORT", cls.port),
+        )
+
+
+def _url(environment: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:
+    value = environment.get(name, default)
+    if value and urlsplit(value).scheme not in schemes:
+        raise SettingsError(f"{name} must start with one of {', '.join(s + ':' for s in schemes)}")
+    return value
+
+
+def _port(environment: Mapping[str, str], name: str, default: int) -> int:
+    value = environment.get(name, str(default))
+    if not value.isascii() or not value.isdigit() or int(value) > 65535:
+        raise SettingsError(f"{name} must be a port, 0 to 65535")
+    return int(value)

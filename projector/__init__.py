@@ -1,0 +1,1 @@
+"""The projector: it turns the log into read models."""

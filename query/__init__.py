@@ -1,0 +1,1 @@
+"""The query side: GraphQL from the read models and the search index alone."""

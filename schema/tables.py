@@ -1,0 +1,84 @@
+"""The write side's tables: the log of facts and what guards its rules. Read models are in `schema.read_tables`."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, TSTZRANGE, ExcludeConstraint
+
+PARTITIONS: Final = 16
+"""How many partitions a new store gets; fixed for its life."""
+
+APP_ROLE: Final = "myevents_app"
+"""The role the services run as: it may add facts and read them, never change or delete one."""
+
+FACTS_CHANNEL: Final = "myevents_facts"
+"""NOTIFY channel: the payload is the position, `partition:seq`, that has become readable."""
+
+metadata: Final = sa.MetaData()
+_time: Final = sa.DateTime(timezone=True)
+
+facts: Final = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("partition", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("stream_id", sa.Text, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("schema_version", sa.SmallInteger, nullable=False),
+    sa.Column("data", JSONB, nullable=False),
+    sa.Column("metadata", JSONB, nullable=False),
+    sa.Column("recorded_at", _time, nullable=False),
+    sa.UniqueConstraint("stream_id", "version"),
+)
+
+heads: Final = sa.Table(
+    "heads",
+    metadata,
+    sa.Column("partition", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("seq", sa.BigInteger, nullable=False),
+    comment="One row a partition: the seq of its last fact. Its lock orders the writers of a partition.",
+)
+
+snapshots: Final = sa.Table(
+    "snapshots",
+    metadata,
+    sa.Column("stream_id", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("schema_version", sa.SmallInteger, nullable=False),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+    comment="A stream's state at a version, to spare reading its facts. Derived: may be deleted.",
+)
+
+idempotency: Final = sa.Table(
+    "idempotency",
+    metadata,
+    sa.Column("user_id", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, primary_key=True),
+    sa.Column("body_hash", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("recorded_at", _time, nullable=False, index=True),
+    comment="The answers of accepted commands, by the caller's Idempotency-Key.",
+)
+
+halls: Final = sa.Table(
+    "halls",
+    metadata,
+    sa.Column("hall_id", sa.Text, primary_key=True),
+    sa.Column("location_id", sa.Text, nullable=False),
+    sa.Column("capacity", sa.Integer, nullable=False),
+    comment="The halls there are, for rules across streams. Locked while an event takes one.",
+)
+
+hall_events: Final = sa.Table(
+    "hall_events",
+    metadata,
+    sa.Column("event_id", sa.Text, primary_key=True),
+    sa.Column("hall_id", sa.Text, sa.ForeignKey("halls.hall_id"), nullable=False, index=True),
+    sa.Column("capacity", sa.Integer, nullable=False),
+    sa.Column("during", TSTZRANGE, nullable=False),
+    ExcludeConstraint(("hall_id", "="), ("during", "&&"), name="one_event_per_hall_and_time", using="gist"),
+    comment="Which event has which hall when; not for cancelled ones.",
+)
