@@ -1,0 +1,168 @@
+"""The facts in PostgreSQL: locking a partition's head, reading what is newer, appending a round in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import asyncpg
+from msgspec import Struct
+
+from schema import codec
+from schema.facts import SCHEMA_VERSIONS, Fact, Metadata
+from schema.tables import APP_ROLE
+
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+_APPEND = """
+with appended as (
+  insert into facts (partition, seq, stream_id, version, type, schema_version, data, metadata, recorded_at)
+  select $1, * from unnest($2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::smallint[],
+                           $7::jsonb[], $8::jsonb[], $9::timestamptz[])
+), remembered as (
+  insert into idempotency (user_id, key, body_hash, answer, recorded_at)
+  select * from unnest($10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::timestamptz[])
+  on conflict do nothing returning 1
+)
+update heads set seq = $15 where partition = $1 returning (select count(*) from remembered)
+"""
+
+
+class NewFact(Struct, frozen=True, kw_only=True):
+    """A fact on its way into the log."""
+
+    stream_id: str
+    version: int
+    fact: Fact
+    metadata: Metadata
+    recorded_at: datetime
+
+
+class RememberedAnswer(Struct, frozen=True, kw_only=True):
+    """The answer of an accepted command under the key that its caller gave it."""
+
+    user_id: str
+    key: str
+    body_hash: bytes
+    answer: bytes
+    recorded_at: datetime
+
+
+class KeyRaced(Exception):
+    """Another round remembered one of the keys first: roll back and decide again."""
+
+
+async def open_pool(dsn: str, *, size: int = 8) -> asyncpg.Pool:
+    """Connections of the services' own role, with a deadline on every statement and lock."""
+
+    async def as_app(connection: asyncpg.Connection) -> None:
+        await connection.execute(f"set role {APP_ROLE}")
+
+    return await asyncpg.create_pool(
+        dsn,
+        min_size=0,
+        max_size=size,
+        timeout=5,
+        command_timeout=10,
+        setup=None,
+        init=as_app,
+        reset=_keep,
+        server_settings={
+            "application_name": "myevents",
+            "lock_timeout": "2000",
+            "idle_in_transaction_session_timeout": "10000",
+            "jit": "off",
+        },
+    )
+
+
+async def _keep(connection: asyncpg.Connection) -> None:
+    """Leave the session as it is: rounds change nothing in it, and RESET ALL would cost a round trip."""
+
+
+async def lock_head(connection: Connection, partition: int) -> int:
+    """The seq of the partition's last fact; nobody else appends to it until this transaction ends."""
+    seq: int = await connection.fetchval("select seq from heads where partition = $1 for update", partition)
+    return seq
+
+
+async def facts_newer_than(connection: Connection, versions: dict[str, int]) -> list[tuple[str, int, Fact]]:
+    """The facts of those streams above those versions, in order: (stream, version, fact)."""
+    rows = await connection.fetch(
+        """select f.stream_id, f.version, f.type, f.schema_version, f.data
+           from unnest($1::text[], $2::bigint[]) as have (stream_id, version)
+           join facts f on f.stream_id = have.stream_id and f.version > have.version
+           order by f.stream_id, f.version""",
+        list(versions),
+        list(versions.values()),
+    )
+    return [(row[0], row[1], codec.decode(row[2], row[3], row[4])) for row in rows]
+
+
+async def remembered(
+    connection: Connection, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], tuple[bytes, bytes]]:
+    """What is remembered under (person, key): the hash of the body, and the answer."""
+    rows = await connection.fetch(
+        """select i.user_id, i.key, i.body_hash, i.answer from idempotency i
+           join unnest($1::text[], $2::text[]) as asked (user_id, key) using (user_id, key)""",
+        [user for user, _ in keys],
+        [key for _, key in keys],
+    )
+    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
+async def append(
+    connection: Connection, partition: int, head: int, facts: Sequence[NewFact], answers: Sequence[RememberedAnswer]
+) -> int:
+    """Add facts after `head`, remember answers, move the head, in one statement; the new head.
+
+    Raises `KeyRaced` where a key was taken meanwhile; the transaction must then be rolled back.
+    """
+    new_head = head + len(facts)
+    names = [codec.type_name(new.fact) for new in facts]
+    count = await connection.fetchval(
+        _APPEND,
+        partition,
+        list(range(head + 1, new_head + 1)),
+        [new.stream_id for new in facts],
+        [new.version for new in facts],
+        names,
+        [SCHEMA_VERSIONS[name] for name in names],
+        [codec.encode(new.fact).decode() for new in facts],
+        [codec.encode(new.metadata).decode() for new in facts],
+        [new.recorded_at for new in facts],
+        [answer.user_id for answer in answers],
+        [answer.key for answer in answers],
+        [answer.body_hash for answer in answers],
+        [answer.answer for answer in answers],
+        [answer.recorded_at for answer in answers],
+        new_head,
+    )
+    if count != len(answers):
+        raise KeyRaced
+    return new_head
+
+
+async def snapshot(connection: Connection, stream_id: str, schema_version: int) -> tuple[int, bytes] | None:
+    """The newest snapshot of a stream's state as (version, state), None where there is none of that schema."""
+    row = await connection.fetchrow(
+        "select version, state from snapshots where stream_id = $1 and schema_version = $2", stream_id, schema_version
+    )
+    return (row[0], row[1]) if row else None
+
+
+async def save_snapshot(
+    connection: Connection, stream_id: str, version: int, schema_version: int, state: bytes
+) -> None:
+    """Keep a stream's state, unless a newer one is kept already."""
+    await connection.execute(
+        """insert into snapshots as s (stream_id, version, schema_version, state) values ($1, $2, $3, $4)
+           on conflict (stream_id) do update
+           set version = excluded.version, schema_version = excluded.schema_version, state = excluded.state
+           where s.version < excluded.version or s.schema_version <> excluded.schema_version""",
+        stream_id,
+        version,
+        schema_version,
+        state,
+    )
