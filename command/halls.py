@@ -6,6 +6,7 @@ They are rows with constraints, written in the transaction of the facts that the
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 
 import asyncpg
 from asyncpg import Range
@@ -58,7 +59,7 @@ class Take(Struct, frozen=True):
     event_id: str
     hall_id: str
     capacity: int
-    during: Range
+    during: Range[datetime]
     anew: bool = False
 
 

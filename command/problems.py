@@ -1,0 +1,90 @@
+"""Refusals as RFC 9457 problem documents, and requests as bounded bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from command.service import Caller
+from myevents.auth import BadUser, person
+from myevents.errors import ErrorCode, Refused, StoreUnavailable
+
+BODY_LIMIT: Final = 64 * 1024
+"""Bytes of a request's body."""
+
+KEY_HEADER: Final = "Idempotency-Key"
+
+STATUS: Final[Mapping[ErrorCode, int]] = {
+    ErrorCode.INVALID_INPUT: 400,
+    ErrorCode.NOT_SIGNED_IN: 401,
+    ErrorCode.FORBIDDEN: 403,
+    ErrorCode.NOT_FOUND: 404,
+    ErrorCode.VERSION_MISMATCH: 412,
+    ErrorCode.IDEMPOTENCY_KEY_REUSED: 422,
+    ErrorCode.OVERLOADED: 503,
+}
+"""HTTP status by code; every other refusal is a conflict with how things stand, 409."""
+
+
+class BodyTooLarge(Exception):
+    """The body is over `BODY_LIMIT`."""
+
+
+async def body_of(request: Request) -> bytes:
+    """The request's body; raises `BodyTooLarge` once it is over the limit, without reading the rest."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise BodyTooLarge
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def caller_of(request: Request) -> Caller:
+    """Who sends the command; raises `Refused` where nobody says so, or a header cannot be used."""
+    try:
+        user_id = person(request.headers)
+    except BadUser as error:
+        raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
+    if user_id is None:
+        raise Refused(ErrorCode.NOT_SIGNED_IN, "Say who you are: send the header MyEvents-User.", ("MyEvents-User",))
+    key = request.headers.get(KEY_HEADER)
+    if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
+        raise Refused(ErrorCode.INVALID_INPUT, "It takes 1 to 200 printable ASCII characters.", (KEY_HEADER,))
+    return Caller(user_id=user_id, idempotency_key=key, traceparent=request.headers.get("traceparent", "")[:55] or None)
+
+
+def as_refusal(error: Exception) -> Refused:
+    """What the caller is told of `error`; raises it again where it is no refusal."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, StoreUnavailable):
+        return Refused(ErrorCode.OVERLOADED, str(error), (), 1.0)
+    raise error
+
+
+def problem(refused: Refused, status: int | None = None) -> Response:
+    """The problem document of a refusal."""
+    status = status or STATUS.get(refused.code, 409)
+    document = {
+        "type": "about:blank",
+        "title": refused.code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": refused.message,
+        "code": refused.code.value,
+        "path": refused.path,
+    }
+    headers = {"Retry-After": str(round(refused.retry_after or 1))} if status == 503 else None
+    return Response(msgspec.json.encode(document), status, headers, "application/problem+json")
+
+
+def too_large() -> Response:
+    """The problem document of a body over the limit."""
+    refused = Refused(ErrorCode.INVALID_INPUT, f"The body may have at most {BODY_LIMIT} bytes.", ("body",))
+    return problem(refused, 413)

@@ -1,0 +1,175 @@
+"""Group commit: commands queue by partition; a round decides many of them under the partition's lock.
+
+The lock makes a round, not a command, the unit of contention, so several processes may write one partition.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections import deque
+from typing import Final
+
+import asyncpg
+import structlog
+
+from command import snapshots, streams
+from command.notices import Notices
+from command.round import Accepted, Key, Round, Submission
+from command.states import StateCache
+from command.streams import AnyCommand
+from myevents import store
+from myevents.errors import ErrorCode, Refused, StoreUnavailable
+from schema.ids import partition_of
+
+ROUND_SIZE: Final = 1000
+"""Commands a round decides at most."""
+
+QUEUE_SIZE: Final = 4096
+"""Commands that may wait in one partition; one more is refused."""
+
+ATTEMPTS: Final = 4
+"""How often a round is tried that another one got in the way of."""
+
+_log = structlog.get_logger()
+
+# The database has surely rolled back: the round can be decided again.
+_COLLISIONS: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.UniqueViolationError,
+    store.KeyRaced,
+)
+_LOST: Final = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+
+
+def _overloaded() -> Refused:
+    return Refused(ErrorCode.OVERLOADED, "Too many commands are waiting: try again shortly.", (), 1.0)
+
+
+class Writer:
+    """Takes commands and answers each once its facts are committed, or it is refused."""
+
+    def __init__(self, pool: asyncpg.Pool, partitions: int, *, queue_size: int = QUEUE_SIZE) -> None:
+        self._notices = Notices(pool)
+        self._pool = pool
+        self._partitions = [Partition(pool, self._notices, number, queue_size) for number in range(partitions)]
+        self._tasks: list[asyncio.Task[None]] = []
+        self._notifier: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Writer:
+        self._notifier = asyncio.create_task(self._notices.run())
+        self._tasks = [asyncio.create_task(partition.run()) for partition in self._partitions]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        """Refuse what waits, let the rounds under way end."""
+        for partition in self._partitions:
+            partition.close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._notifier is not None:
+            self._notifier.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._notifier
+
+    async def submit(self, command: AnyCommand, key: Key | None = None) -> Accepted:
+        """Decide and record `command`; raises `Refused`, or `StoreUnavailable` where its fate is not known."""
+        stream_id = streams.stream_of(command)
+        partition = self._partitions[partition_of(stream_id, len(self._partitions))]
+        future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
+        partition.put(Submission(command=command, stream_id=stream_id, key=key, future=future))
+        return await future
+
+
+class Partition:
+    """One partition's bounded queue, and the task that empties it round by round."""
+
+    def __init__(self, pool: asyncpg.Pool, notices: Notices, number: int, queue_size: int) -> None:
+        self._pool = pool
+        self._notices = notices
+        self._number = number
+        self._queue: deque[Submission] = deque()
+        self._queue_size = queue_size
+        self._more = asyncio.Event()
+        self._cache = StateCache()
+        self._snapshots = snapshots.Schedule(pool)
+        self._closed = False
+
+    def put(self, submission: Submission) -> None:
+        """Queue a command; raises `Refused` with OVERLOADED where the queue is full or closed."""
+        if self._closed or len(self._queue) >= self._queue_size:
+            raise _overloaded()
+        self._queue.append(submission)
+        self._more.set()
+
+    def close(self) -> None:
+        """Take no more; what has not been begun is refused."""
+        self._closed = True
+        while self._queue:
+            _tell(self._queue.popleft(), _overloaded())
+        self._more.set()
+
+    async def run(self) -> None:
+        """Serve rounds until closed."""
+        while not self._closed:
+            await self._more.wait()
+            self._more.clear()
+            while self._queue:
+                await self._serve([self._queue.popleft() for _ in range(min(ROUND_SIZE, len(self._queue)))])
+        await self._snapshots.close()
+
+    async def _serve(self, batch: list[Submission]) -> None:
+        try:
+            outcomes = await self._committed(batch)
+        except Exception as error:
+            if not isinstance(error, Refused | StoreUnavailable):
+                _log.exception("round_failed", partition=self._number, commands=len(batch))
+            for submission in batch:
+                _tell(submission, error)
+            return
+        for submission, outcome in outcomes:
+            _tell(submission, outcome)
+
+    async def _committed(self, batch: list[Submission]) -> list[tuple[Submission, Accepted | Refused]]:
+        for attempt in range(ATTEMPTS):
+            try:
+                return await self._attempt(batch)
+            except _COLLISIONS as collision:
+                _log.info("round_collided", partition=self._number, reason=type(collision).__name__)
+                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+            except _LOST as lost:
+                message = "The store did not answer: send it again with the same Idempotency-Key."
+                raise StoreUnavailable(message) from lost
+        raise _overloaded()
+
+    async def _attempt(self, batch: list[Submission]) -> list[tuple[Submission, Accepted | Refused]]:
+        async with self._pool.acquire(timeout=5) as connection:
+            current = Round(connection, self._number, self._cache)
+            async with connection.transaction():
+                head, appended = await current.run(batch)
+        self._cache.keep(head, current.states)
+        if appended:
+            self._notices.reached(self._number, head)
+            self._snapshots.consider(current.states)
+        return current.outcomes
+
+
+def _tell(submission: Submission, outcome: Accepted | Exception) -> None:
+    """Answer the caller, unless it has gone."""
+    if submission.future.done():
+        return
+    if isinstance(outcome, Accepted):
+        submission.future.set_result(outcome)
+    else:
+        submission.future.set_exception(outcome)
