@@ -1,0 +1,75 @@
+"""A real PostgreSQL for the tests: the one of MYEVENTS_TEST_DATABASE_URL, or the embedded one. No mocks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import pytest
+
+from migrations.run import migrate
+from myevents.embedded import EmbeddedPostgres
+
+
+def in_database(url: str, name: str) -> str:
+    """The URL of the database `name` on the server of `url`."""
+    return urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A server for this run."""
+    given = os.environ.get("MYEVENTS_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        # Where the tests run as root, the server does not, and must be able to enter.
+        Path(directory).chmod(0o711)
+        server = EmbeddedPostgres(Path(directory) / "postgres")
+        asyncio.run(server.start())
+        try:
+            yield server.dsn
+        finally:
+            asyncio.run(server.stop())
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(postgres_url: str) -> Iterator[str]:
+    """A migrated database to copy."""
+    name = f"template_{uuid4().hex}"
+    asyncio.run(_execute(postgres_url, f"create database {name}"))
+    asyncio.run(migrate(in_database(postgres_url, name)))
+    yield name
+    asyncio.run(_execute(postgres_url, f"drop database {name} with (force)"))
+
+
+@pytest.fixture
+async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
+    """A fresh, migrated database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    await _execute(postgres_url, f"create database {name} template {template}")
+    yield in_database(postgres_url, name)
+    await _execute(postgres_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def stack() -> AsyncIterator[AsyncExitStack]:
+    """Closes at the end of the test what the test opened."""
+    async with AsyncExitStack() as exits:
+        yield exits
