@@ -154,7 +154,10 @@ class SeatsBooked(Record, frozen=True, kw_only=True):
 
 
 class BookingCancelled(Record, frozen=True, kw_only=True):
+    """Carries the lines that are free again, so that readers need not look them up."""
+
     booking_id: str
+    lines: tuple[Line, ...]
 
 
 LocationFact = LocationCreated | LocationChanged | HallAdded | HallChanged | HallRemoved

@@ -88,11 +88,16 @@ events: Final = sa.Table(
     sa.Column("capacity", sa.Integer, nullable=False),
     sa.Column("seats_booked", sa.Integer, nullable=False),
     sa.Column("seats_available", sa.Integer, nullable=False, comment="0 once cancelled"),
-    sa.Column("ticket_types", JSONB, nullable=False, comment="schema.facts.TicketType as JSON, and seatsBooked"),
+    sa.Column(
+        "ticket_types",
+        JSONB,
+        nullable=False,
+        comment="schema.facts.TicketType as JSON, and seatsBooked: schema.read_models.TicketTypeRow",
+    ),
     sa.Column("organizer_id", sa.Text),
     sa.Column("location_id", sa.Text),
     sa.Column("hall_id", sa.Text),
-    sa.Column("location", JSONB, comment="The location as it is now: schema.read_models.EmbeddedLocation as JSON"),
+    sa.Column("location", JSONB, comment="The location as it is now: schema.read_models.LocationRow as JSON"),
     sa.Column("city", sa.Text),
     sa.Column("country", sa.Text),
     sa.Column("latitude", sa.Float),
@@ -101,7 +106,6 @@ events: Final = sa.Table(
     sa.Column("updated_at", _time, nullable=False),
     sa.Column("version", sa.BigInteger, nullable=False),
 )
-
 bookings: Final = sa.Table(
     "bookings",
     metadata,
@@ -116,8 +120,30 @@ bookings: Final = sa.Table(
     sa.Column("version", sa.BigInteger, nullable=False, comment="Of the event's last fact that touched it"),
 )
 
+event_locations: Final = sa.Table(
+    "event_locations",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("location", JSONB, comment="schema.read_models.LocationRow as JSON; null until its facts have come"),
+)
+"""The locations as the events model knows them. A row's lock orders an event's coming and its location's change."""
+
+INDEXES: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
+    "events": (
+        ("starts_at", "id"),
+        ("name_folded", "id"),
+        ("created_at", "id"),
+        ("seats_available", "id"),
+        ("country", "city"),
+        ("location_id",),
+    ),
+    "bookings": (("event_id", "user_id"), ("user_id", "id")),
+    "locations": (("country", "city"),),
+}
+"""The columns of each table's indexes."""
+
 MODELS: Final[dict[str, tuple[sa.Table, ...]]] = {
-    "events": (events,),
+    "events": (events, event_locations),
     "locations": (locations,),
     "bookings": (bookings,),
 }

@@ -33,7 +33,7 @@ def cancel_booking(state: EventState, command: CancelBooking) -> BookingCancelle
     booking = state.bookings.get(command.booking_id)
     if booking is None or booking.user_id != command.user_id:
         raise Refused(ErrorCode.NOT_FOUND, f"You have no booking {command.booking_id} here.", ("bookingId",))
-    return BookingCancelled(booking_id=command.booking_id)
+    return BookingCancelled(booking_id=command.booking_id, lines=booking.lines)
 
 
 def check_sale(ticket_type: TicketType, at: datetime) -> None:

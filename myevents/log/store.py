@@ -1,0 +1,117 @@
+"""The log as the store has it: reads the facts table in order, woken by NOTIFY, with a poll behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+import asyncpg
+
+from myevents.errors import MyEventsError
+from schema import codec
+from schema.facts import RecordedFact, UnreadableFact
+from schema.tables import FACTS_CHANNEL
+
+_COLUMNS: Final = "partition, seq, stream_id, version, type, schema_version, data, metadata, recorded_at"
+_DEADLINE: Final = 10.0
+
+
+class GapInLog(MyEventsError):
+    """A seq is missing where the log promises none is; `myevents verify` tells more."""
+
+
+class StoreLog:
+    """Tails the facts table. Seq is given under the head's lock, so what can be seen has no gap behind it."""
+
+    def __init__(self, pool: asyncpg.Pool, partitions: int) -> None:
+        self._pool = pool
+        self._partitions = partitions
+        self._woken = asyncio.Event()
+        self._listener: asyncpg.pool.PoolConnectionProxy | None = None
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions there are."""
+        return self._partitions
+
+    async def read(self, partition: int, after: int, limit: int = 1000) -> list[RecordedFact | UnreadableFact]:
+        """The facts of `partition` after seq `after`, at most `limit`; raises `GapInLog`."""
+        rows = await self._pool.fetch(
+            f"select {_COLUMNS} from facts where partition = $1 and seq > $2 order by seq limit $3",
+            partition,
+            after,
+            limit,
+            timeout=_DEADLINE,
+        )
+        for expected, row in enumerate(rows, start=after + 1):
+            if row["seq"] != expected:
+                raise GapInLog(f"partition {partition} has no fact {expected}, but has {row['seq']}")
+        return [_fact(row) for row in rows]
+
+    async def read_stream(
+        self, stream_id: str, after_version: int = 0, limit: int = 1000
+    ) -> list[RecordedFact | UnreadableFact]:
+        """The facts of one stream above a version, in order."""
+        rows = await self._pool.fetch(
+            f"select {_COLUMNS} from facts where stream_id = $1 and version > $2 order by version limit $3",
+            stream_id,
+            after_version,
+            limit,
+            timeout=_DEADLINE,
+        )
+        return [_fact(row) for row in rows]
+
+    async def heads(self) -> dict[int, int]:
+        """The seq of each partition's last fact."""
+        rows = await self._pool.fetch("select partition, seq from heads", timeout=_DEADLINE)
+        return {row[0]: row[1] for row in rows}
+
+    async def changed(self, timeout: float) -> None:
+        """Return once something may have been added since the last call, or after `timeout` seconds."""
+        await self._listen()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._woken.wait()
+        self._woken.clear()
+
+    async def close(self) -> None:
+        """Stop listening."""
+        listener, self._listener = self._listener, None
+        if listener is not None and not listener.is_closed():
+            await listener.remove_listener(FACTS_CHANNEL, self._wake)
+            await self._pool.release(listener)
+
+    async def _listen(self) -> None:
+        if self._listener is not None and not self._listener.is_closed():
+            return
+        # Without a listener the poll goes on, so a database that is away for a moment is no error here.
+        with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            listener = await self._pool.acquire(timeout=5)
+            self._listener = listener
+            await listener.add_listener(FACTS_CHANNEL, self._wake)
+
+    def _wake(self, *_: object) -> None:
+        self._woken.set()
+
+
+def _fact(row: asyncpg.Record) -> RecordedFact | UnreadableFact:
+    try:
+        return RecordedFact(
+            partition=row["partition"],
+            seq=row["seq"],
+            stream_id=row["stream_id"],
+            version=row["version"],
+            fact=codec.decode(row["type"], row["schema_version"], row["data"]),
+            metadata=codec.decode_metadata(row["metadata"]),
+            recorded_at=row["recorded_at"],
+        )
+    except codec.UnknownFact as error:
+        return UnreadableFact(
+            partition=row["partition"],
+            seq=row["seq"],
+            stream_id=row["stream_id"],
+            version=row["version"],
+            type=row["type"],
+            reason=str(error),
+        )

@@ -1,0 +1,169 @@
+"""Follows the log: reads, applies, moves the checkpoint; rows and checkpoint in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Final
+
+import asyncpg
+import structlog
+
+from myevents.log.port import Log
+from projector import builds
+from projector.bookings import Bookings
+from projector.events import Events
+from projector.locations import Locations
+from projector.model import Connection, ReadModel, UnfitFact
+from schema.facts import RecordedFact, UnreadableFact
+from schema.read_tables import CHECKPOINTS_CHANNEL
+
+BATCH: Final = 1000
+"""Facts applied in one transaction."""
+
+POLL: Final = 0.5
+"""Seconds between two looks at the log when no notice comes."""
+
+_log = structlog.get_logger()
+
+# Not the fact's fault: to be tried again as it is.
+_PASSING: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+_COLLISIONS: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.SerializationError)
+_AT_FAULT: Final = (UnfitFact, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+
+
+def read_models() -> tuple[ReadModel, ...]:
+    """All of them."""
+    return (Events(), Locations(), Bookings())
+
+
+class Projector:
+    """Keeps read models up to date. Several may run: a checkpoint's lock lets one at a time go on from it."""
+
+    def __init__(self, *, log: Log, pool: asyncpg.Pool, models: Sequence[ReadModel] | None = None) -> None:
+        self._log = log
+        self._pool = pool
+        self._models = read_models() if models is None else models
+
+    async def prepare(self) -> None:
+        """Make the first builds where there are none."""
+        async with self._pool.acquire(timeout=5) as connection:
+            for model in self._models:
+                await builds.ensure_live(connection, model, self._log.partitions)
+
+    async def run(self) -> None:
+        """Follow the log until cancelled; what passes by itself is waited for."""
+        while True:
+            try:
+                await self.prepare()
+                while True:
+                    if not await self.catch_up():
+                        await self._log.changed(POLL)
+            except (*_PASSING, *_COLLISIONS) as error:
+                _log.warning("projector_waits", reason=type(error).__name__)
+                await asyncio.sleep(random.uniform(0.1, 1.0))
+
+    async def catch_up(self) -> int:
+        """Apply all that is in the log now; how many facts that was, over all models and builds."""
+        heads = await self._log.heads()
+        return sum(await asyncio.gather(*(self._catch_up(model, heads) for model in self._models)))
+
+    async def _catch_up(self, model: ReadModel, heads: dict[int, int]) -> int:
+        async with self._pool.acquire(timeout=5) as connection:
+            rows = await connection.fetch(
+                """select build, partition, seq from read.checkpoints join read.builds using (model, build)
+                   where model = $1 and state in ('live', 'old')""",
+                model.name,
+            )
+        applied = 0
+        for build, partition, seq in rows:
+            while seq < heads.get(partition, 0):
+                facts = await self._log.read(partition, seq, BATCH)
+                if not facts:
+                    break
+                seq = await self._apply(model, build, partition, facts)
+                applied += len(facts)
+        return applied
+
+    async def _apply(
+        self, model: ReadModel, build: int, partition: int, facts: Sequence[RecordedFact | UnreadableFact]
+    ) -> int:
+        """Apply a batch; the checkpoint after it, also where another process was quicker."""
+        async with self._pool.acquire(timeout=5) as connection, connection.transaction():
+            # Rows and checkpoint stand or fall together, so neither needs to wait for the disk.
+            await connection.execute("set local synchronous_commit = off")
+            seq: int = await connection.fetchval(
+                "select seq from read.checkpoints where model = $1 and build = $2 and partition = $3 for update",
+                model.name,
+                build,
+                partition,
+            )
+            if seq != facts[0].seq - 1:
+                return seq
+            parked = await self._parked(connection, model, build)
+            wanted = [fact for fact in facts if fact.stream_id not in parked]
+            if not await self._applied(connection, model, build, wanted):
+                await self._one_by_one(connection, model, build, wanted)
+            head = facts[-1].seq
+            await connection.execute(
+                """update read.checkpoints set seq = $4, applied_at = now()
+                   where model = $1 and build = $2 and partition = $3""",
+                model.name,
+                build,
+                partition,
+                head,
+            )
+            await connection.execute(
+                "select pg_notify($1, $2)", CHECKPOINTS_CHANNEL, f"{model.name}:{partition}:{head}"
+            )
+            return head
+
+    async def _parked(self, connection: Connection, model: ReadModel, build: int) -> set[str]:
+        rows = await connection.fetch(
+            "select stream_id from read.parked_streams where model = $1 and build = $2", model.name, build
+        )
+        return {row[0] for row in rows}
+
+    async def _applied(
+        self, connection: Connection, model: ReadModel, build: int, facts: Sequence[RecordedFact | UnreadableFact]
+    ) -> bool:
+        """Try the whole batch in a savepoint; False where one of its facts cannot be applied."""
+        readable = [fact for fact in facts if isinstance(fact, RecordedFact)]
+        if len(readable) != len(facts):
+            return False
+        try:
+            async with connection.transaction():
+                await model.apply(connection, build, readable)
+        except _AT_FAULT:
+            return False
+        return True
+
+    async def _one_by_one(
+        self, connection: Connection, model: ReadModel, build: int, facts: Sequence[RecordedFact | UnreadableFact]
+    ) -> None:
+        """Apply what can be, and park the stream of each fact that cannot."""
+        parked: set[str] = set()
+        for fact in facts:
+            if fact.stream_id in parked:
+                continue
+            reason = fact.reason if isinstance(fact, UnreadableFact) else None
+            if isinstance(fact, RecordedFact):
+                try:
+                    async with connection.transaction():
+                        await model.apply(connection, build, [fact])
+                except _AT_FAULT as error:
+                    reason = str(error) if isinstance(error, UnfitFact) else type(error).__name__
+            if reason is not None:
+                parked.add(fact.stream_id)
+                _log.error("stream_parked", model=model.name, stream=fact.stream_id, seq=fact.seq, reason=reason)
+                await connection.execute(
+                    """insert into read.parked_streams (model, build, stream_id, partition, seq, reason)
+                       values ($1, $2, $3, $4, $5, $6)""",
+                    model.name,
+                    build,
+                    fact.stream_id,
+                    fact.partition,
+                    fact.seq,
+                    reason,
+                )
