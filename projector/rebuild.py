@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, TypeVar
 
 import asyncpg
 
@@ -28,6 +28,7 @@ _COLLISIONS: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableErr
 _AT_FAULT: Final = (MyEventsError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 Progress = Callable[[int, int], None]
+Result = TypeVar("Result")
 
 
 class RebuildStopped(MyEventsError):
@@ -54,12 +55,12 @@ async def rebuild(
         # The live build first: the new one is compared with it, and is never ahead of it.
         projector = Projector(log=log, pool=pool, models=(model,))
         await projector.prepare()
-        await projector.catch_up()
+        await _patiently(projector.catch_up)
         async with pool.acquire(timeout=5) as connection:
             build = await _building(connection, model, log.partitions)
             targets = await _checkpoints(connection, model, await _live(connection, model))
         await _bring(model, build, log, pool, targets, progress)
-        return await _swap(model, build, log, pool, compare=True, force=force)
+        return await _patiently(lambda: _swap(model, build, log, pool, compare=True, force=force))
 
 
 async def go_back(model: ReadModel, log: Log, pool: asyncpg.Pool) -> None:
@@ -72,7 +73,7 @@ async def go_back(model: ReadModel, log: Log, pool: asyncpg.Pool) -> None:
         )
         if build is None:
             raise RebuildStopped(f"{model.name} has no old build to go back to")
-        await _swap(model, build, log, pool, compare=False, force=True)
+        await _patiently(lambda: _swap(model, build, log, pool, compare=False, force=True))
 
 
 async def drop_old(model: ReadModel, pool: asyncpg.Pool) -> list[int]:
@@ -174,17 +175,25 @@ async def _apply(model: ReadModel, build: int, pool: asyncpg.Pool, facts: list[R
         if isinstance(fact, UnreadableFact):
             raise RebuildStopped(f"{model.name}: fact {fact.partition}:{fact.seq} cannot be read: {fact.reason}")
     readable = [fact for fact in facts if isinstance(fact, RecordedFact)]
+
+    async def at_once() -> None:
+        async with pool.acquire(timeout=5) as connection, connection.transaction():
+            await _apply_in(connection, model, build, readable)
+
+    try:
+        await _patiently(at_once)
+    except _AT_FAULT as error:
+        first, last = readable[0].position, readable[-1].position
+        raise RebuildStopped(f"{model.name}: {error} (in the facts {first} to {last})") from error
+
+
+async def _patiently(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do `work` again while it meets others at a lock: a location and its events, or the projector."""
     while True:
         try:
-            async with pool.acquire(timeout=5) as connection, connection.transaction():
-                await _apply_in(connection, model, build, readable)
-            return
+            return await work()
         except _COLLISIONS:
-            # A location and its events in two partitions met; whoever gave way tries again.
             await asyncio.sleep(random.uniform(0.01, 0.2))
-        except _AT_FAULT as error:
-            first, last = readable[0].position, readable[-1].position
-            raise RebuildStopped(f"{model.name}: {error} (in the facts {first} to {last})") from error
 
 
 async def _apply_in(connection: Connection, model: ReadModel, build: int, facts: list[RecordedFact]) -> None:

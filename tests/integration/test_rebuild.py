@@ -193,3 +193,23 @@ async def test_one_rebuild_of_a_model_at_a_time(database_url: str, pool: asyncpg
     await some_bookings(database_url)
     results = await asyncio.gather(*(rebuild(EVENTS, log, pool, quiet) for _ in range(2)), return_exceptions=True)
     assert [type(result) for result in results if isinstance(result, BaseException)] == [RebuildStopped]
+
+
+async def test_a_fact_that_does_not_fit_stops_a_rebuild_which_says_where(
+    database_url: str, pool: asyncpg.Pool, log: StoreLog
+) -> None:
+    (event,) = await some_bookings(database_url, events=1)
+    owner = await asyncpg.connect(database_url)
+    async with owner.transaction():
+        partition = await owner.fetchval("select partition from facts where stream_id = $1 limit 1", event)
+        seq = await owner.fetchval("update heads set seq = seq + 1 where partition = $1 returning seq", partition)
+        await owner.execute(
+            "insert into facts select $1, $2, $3, 99, 'EventPublished', 1, '{}', '{\"commandId\": \"cmd_x\"}', now()",
+            partition,
+            seq,
+            event,
+        )
+    await owner.close()
+    with pytest.raises(RebuildStopped, match=f"{partition}:{seq} EventPublished of {event}"):
+        await rebuild(EVENTS, log, pool, quiet)
+    assert await live_build(pool, "events") == 1
