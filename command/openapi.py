@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from command.caller import KEY_HEADER
 from command.inputs import BookingInput, EventInput, HallInput, LocationInput
-from command.problems import KEY_HEADER
 from myevents.auth import USER_HEADER
 
 _PROBLEM = {

@@ -9,10 +9,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from command.caller import caller_of
 from command.inputs import BookingInput, EventInput, HallInput, LocationInput, parse
-from command.problems import BodyTooLarge, as_refusal, body_of, caller_of, problem, too_large
 from command.round import Accepted
 from command.service import Caller, CommandService
+from myevents.web import BodyTooLarge, as_refusal, body_of, problem, too_large
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 

@@ -7,23 +7,15 @@ A field is only ever added with a default. Anything else is a new `SCHEMA_VERSIO
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
 from typing import Final, get_args
 
 from msgspec import Struct
 
-
-class Record(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False, rename="camel"):
-    """An immutable value whose JSON names are in camel case."""
-
-
-class Hall(Record, frozen=True, kw_only=True):
-    """A room of a location; `capacity` in seats."""
-
-    hall_id: str
-    name: str
-    location: str | None = None
-    capacity: int
+from schema.values import Hall as Hall
+from schema.values import Line as Line
+from schema.values import Money as Money
+from schema.values import Record
+from schema.values import TicketType as TicketType
 
 
 class LocationDetails(Record, frozen=True, kw_only=True):
@@ -47,31 +39,6 @@ class EventDetails(Record, frozen=True, kw_only=True):
     url: str | None = None
     topics: tuple[str, ...] = ()
     seats_per_person: int | None = None
-
-
-class Money(Record, frozen=True, kw_only=True):
-    """An exact amount in an ISO 4217 currency; in JSON the amount is a string."""
-
-    amount: Decimal
-    currency: str
-
-
-class TicketType(Record, frozen=True, kw_only=True):
-    """A kind of ticket of an event, with its own price, seats and time of sale (UTC)."""
-
-    ticket_type_id: str
-    name: str
-    price: Money | None = None
-    capacity: int
-    sales_start_at: datetime | None = None
-    sales_end_at: datetime | None = None
-
-
-class Line(Record, frozen=True, kw_only=True):
-    """So many seats of one ticket type."""
-
-    ticket_type_id: str
-    seats: int
 
 
 class LocationCreated(Record, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from msgspec import Struct
 
-from schema.facts import Hall, Line, Money
+from schema.values import Hall, Line, Money
 
 
 class LocationRow(Struct, frozen=True, kw_only=True):

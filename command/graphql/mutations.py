@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from command import inputs
 from command.graphql import types as t
-from command.problems import as_refusal
 from command.round import Accepted
 from command.service import Caller, CommandService
 from myevents.errors import Refused
+from myevents.web import as_refusal
 
 In = TypeVar("In", bound=inputs.Input)
 

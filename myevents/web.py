@@ -1,4 +1,4 @@
-"""Refusals as RFC 9457 problem documents, and requests as bounded bytes."""
+"""What both services do with HTTP: requests as bounded bytes, refusals as RFC 9457 problem documents."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from command.service import Caller
-from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused, StoreUnavailable
 
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body."""
-
-KEY_HEADER: Final = "Idempotency-Key"
 
 STATUS: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.INVALID_INPUT: 400,
@@ -44,20 +40,6 @@ async def body_of(request: Request) -> bytes:
             raise BodyTooLarge
         chunks.append(chunk)
     return b"".join(chunks)
-
-
-def caller_of(request: Request) -> Caller:
-    """Who sends the command; raises `Refused` where nobody says so, or a header cannot be used."""
-    try:
-        user_id = person(request.headers)
-    except BadUser as error:
-        raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
-    if user_id is None:
-        raise Refused(ErrorCode.NOT_SIGNED_IN, "Say who you are: send the header MyEvents-User.", ("MyEvents-User",))
-    key = request.headers.get(KEY_HEADER)
-    if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
-        raise Refused(ErrorCode.INVALID_INPUT, "It takes 1 to 200 printable ASCII characters.", (KEY_HEADER,))
-    return Caller(user_id=user_id, idempotency_key=key, traceparent=request.headers.get("traceparent", "")[:55] or None)
 
 
 def as_refusal(error: Exception) -> Refused:

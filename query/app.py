@@ -1,0 +1,14 @@
+"""The query service over HTTP: GraphQL and REST, both onto the same `Reads`."""
+
+from __future__ import annotations
+
+from starlette.routing import Route
+
+from query.graphql.endpoint import graphql_route
+from query.reads import Reads
+from query.rest import rest_routes
+
+
+def query_routes(reads: Reads) -> list[Route]:
+    """Every route that reads."""
+    return [graphql_route(reads), *rest_routes(reads)]

@@ -1,0 +1,43 @@
+"""GET and POST /graphql: the queries over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import strawberry
+from starlette.requests import Request
+from starlette.routing import Route
+from strawberry.extensions import SchemaExtension
+
+from myevents.auth import BadUser, person
+from myevents.errors import ErrorCode, Refused
+from myevents.graphql_http import graphql_endpoint, make_schema
+from query.graphql.queries import Query
+from query.graphql.types import Booking, Context, Event, Location
+from query.position import HEADER, Position
+from query.reads import Reads
+
+
+class Staleness(SchemaExtension):
+    """Says `stale` in the answer's extensions where a position was waited for in vain."""
+
+    def get_results(self) -> dict[str, Any]:
+        """The extension's part of the answer."""
+        context = self.execution_context.context
+        return {"stale": True} if isinstance(context, Context) and context.position.stale else {}
+
+
+schema: Final[strawberry.Schema] = make_schema(Query, types=(Event, Location, Booking), extensions=(Staleness,))
+
+
+def graphql_route(reads: Reads) -> Route:
+    """The route of the queries."""
+
+    def context_of(request: Request) -> Context:
+        try:
+            viewer = person(request.headers)
+        except BadUser as error:
+            raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
+        return Context(reads=reads, position=Position(reads, request.headers.get(HEADER)), viewer=viewer)
+
+    return Route("/graphql", graphql_endpoint(schema, context_of), methods=["GET", "POST"])

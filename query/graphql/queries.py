@@ -1,0 +1,186 @@
+"""The queries."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import msgspec
+import strawberry
+
+from myevents.errors import ErrorCode, Refused
+from query import filters
+from query.graphql import inputs as i
+from query.graphql import types as t
+from query.graphql.types import Info
+from query.paging import Listing, Window
+from schema import read_models as rows
+from schema import read_tables
+
+_MOST_IDS = 100
+
+
+@strawberry.type
+class Query:
+    @strawberry.field
+    async def node(self, info: Info, id: strawberry.ID) -> t.Node | None:
+        return (await _nodes(info, [id]))[0]
+
+    @strawberry.field
+    async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[t.Node | None]:
+        if len(ids) > _MOST_IDS:
+            raise Refused(ErrorCode.INVALID_INPUT, f"It takes at most {_MOST_IDS} ids.", ("ids",))
+        return await _nodes(info, ids)
+
+    @strawberry.field
+    async def event(self, info: Info, id: strawberry.ID) -> t.Event | None:
+        row = (await _events(info, [id])).get(id)
+        return t.Event.of(row) if row else None
+
+    @strawberry.field
+    async def events(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        where: i.EventWhere | None = None,
+        order_by: i.EventOrder | None = None,
+    ) -> t.EventConnection:
+        await info.context.position.reached("events")
+        order = order_by or i.EventOrder()
+        wanted = (where or i.EventWhere()).filter()
+        listing = Listing(
+            table=read_tables.events,
+            conditions=wanted.conditions(),
+            column=filters.EVENT_ORDERS[order.field.value],
+            descending=order.direction is i.Direction.DESC,
+            scope=_scope("events", wanted, order.field.value, order.direction.value),
+        )
+        window = Window(first=first, after=after, last=last, before=before)
+        page = await info.context.reads.page(listing, rows.EventRow, window)
+        nodes = [t.Event.of(row) for row in page.rows]
+        edges = [t.EventEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
+        return t.EventConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+
+    @strawberry.field
+    async def location(self, info: Info, id: strawberry.ID) -> t.Location | None:
+        await info.context.position.reached("locations")
+        row = (await info.context.reads.locations(_ids([id]))).get(id)
+        return t.Location.of(row) if row else None
+
+    @strawberry.field
+    async def locations(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        where: i.LocationWhere | None = None,
+    ) -> t.LocationConnection:
+        await info.context.position.reached("locations")
+        wanted = (where or i.LocationWhere()).filter()
+        listing = Listing(
+            table=read_tables.locations,
+            conditions=wanted.conditions(),
+            column="name",
+            scope=_scope("locations", wanted),
+        )
+        window = Window(first=first, after=after, last=last, before=before)
+        page = await info.context.reads.page(listing, rows.LocationRow, window)
+        nodes = [t.Location.of(row) for row in page.rows]
+        edges = [t.LocationEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
+        return t.LocationConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+
+    @strawberry.field
+    async def booking(self, info: Info, id: strawberry.ID) -> t.Booking | None:
+        return (await _bookings(info, [id])).get(id)
+
+    @strawberry.field
+    async def bookings(
+        self,
+        info: Info,
+        event_id: strawberry.ID,
+        first: int | None = None,
+        after: str | None = None,
+        where: i.BookingWhere | None = None,
+    ) -> t.BookingConnection | None:
+        viewer = info.context.viewer
+        if viewer is None:
+            return None
+        await info.context.position.reached("bookings")
+        states = where.status if where else None
+        wanted = filters.BookingFilter(
+            user_id=viewer,
+            event_id=i.checked_text(event_id, "eventId"),
+            status=[state.value for state in states] if states is not None else None,
+        )
+        listing = Listing(
+            table=read_tables.bookings,
+            conditions=wanted.conditions(),
+            column="created_at",
+            scope=_scope("bookings", wanted),
+        )
+        page = await info.context.reads.page(listing, rows.BookingRow, Window(first=first, after=after))
+        events = await info.context.reads.events([event_id])
+        nodes = [t.Booking.of(row, events[row.event_id]) for row in page.rows if row.event_id in events]
+        edges = [t.BookingEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=False)]
+        return t.BookingConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+
+    @strawberry.field
+    async def read_models(self, info: Info) -> list[t.ReadModelStatus]:
+        return [
+            t.ReadModelStatus(
+                name=status.name,
+                version=status.version,
+                state=status.state,
+                applied=status.applied,
+                parked_streams=status.parked_streams,
+            )
+            for status in await info.context.reads.statuses()
+        ]
+
+
+def _scope(name: str, *parts: object) -> str:
+    """What a cursor is bound to: the list, its filter and its order."""
+    return f"{name}:{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()}"
+
+
+def _ids(ids: Sequence[str]) -> list[str]:
+    """The ids that could be any; a bad one finds nothing."""
+    return [text for text in ids if text.isascii() and "\0" not in text and len(text) <= 64]
+
+
+async def _events(info: Info, ids: Sequence[str]) -> dict[str, rows.EventRow]:
+    """Those events; drafts only for somebody who says who he is."""
+    await info.context.position.reached("events")
+    found = await info.context.reads.events(_ids(ids))
+    return {key: row for key, row in found.items() if row.status != "DRAFT" or info.context.viewer is not None}
+
+
+async def _bookings(info: Info, ids: Sequence[str]) -> dict[str, t.Booking]:
+    viewer = info.context.viewer
+    if viewer is None:
+        return {}
+    for model in ("bookings", "events"):
+        await info.context.position.reached(model)
+    found = await info.context.reads.bookings(_ids(ids), viewer)
+    events = await info.context.reads.events([row.event_id for row in found.values()]) if found else {}
+    return {key: t.Booking.of(row, events[row.event_id]) for key, row in found.items() if row.event_id in events}
+
+
+async def _nodes(info: Info, ids: Sequence[str]) -> list[t.Node | None]:
+    """What the ids name, in their order; a bad id gives null."""
+    found: dict[str, t.Node] = {}
+    kinds = {prefix: [text for text in _ids(ids) if text.startswith(prefix)] for prefix in ("evt_", "loc_", "bkg_")}
+    if kinds["evt_"]:
+        found |= {key: t.Event.of(row) for key, row in (await _events(info, kinds["evt_"])).items()}
+    if kinds["loc_"]:
+        await info.context.position.reached("locations")
+        located = await info.context.reads.locations(kinds["loc_"])
+        found |= {key: t.Location.of(row) for key, row in located.items()}
+    if kinds["bkg_"]:
+        found |= await _bookings(info, kinds["bkg_"])
+    return [found.get(text) for text in ids]

@@ -1,0 +1,310 @@
+"""The types of the read side's GraphQL, as promised; each is made from a row of a read model."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import strawberry
+from msgspec import Struct
+
+from query.paging import Listing, Page
+from query.position import Position
+from query.reads import Reads
+from schema import read_models as rows
+from schema import values
+
+
+class Context(Struct, frozen=True, kw_only=True):
+    """What a request brings: the reads, the position to wait for, and who asks."""
+
+    reads: Reads
+    position: Position
+    viewer: str | None
+
+
+Info = strawberry.Info[Context, None]
+
+
+@strawberry.enum
+class EventStatus(Enum):
+    DRAFT = "DRAFT"
+    PUBLISHED = "PUBLISHED"
+    CANCELLED = "CANCELLED"
+
+
+@strawberry.enum
+class BookingStatus(Enum):
+    HELD = "HELD"
+    CONFIRMED = "CONFIRMED"
+    CANCELLED = "CANCELLED"
+    EXPIRED = "EXPIRED"
+
+
+@strawberry.interface
+class Node:
+    id: strawberry.ID
+
+
+@strawberry.type
+class PageInfo:
+    has_next_page: bool
+    has_previous_page: bool
+    start_cursor: str | None
+    end_cursor: str | None
+
+
+@strawberry.type
+class Money:
+    amount: Decimal
+    currency: str
+
+    @classmethod
+    def of(cls, money: values.Money | None) -> Money | None:
+        """The amount as read, None where there is no price."""
+        return cls(amount=money.amount, currency=money.currency) if money else None
+
+
+@strawberry.type
+class Hall:
+    id: strawberry.ID
+    name: str
+    location: str | None
+    capacity: int
+
+    @classmethod
+    def of(cls, hall: values.Hall) -> Hall:
+        """The hall as read."""
+        return cls(id=strawberry.ID(hall.hall_id), name=hall.name, location=hall.location, capacity=hall.capacity)
+
+
+@strawberry.type
+class Location(Node):
+    name: str
+    address: str | None
+    city: str | None
+    country: str
+    latitude: float | None
+    longitude: float | None
+    open_time: int | None = strawberry.field(description="Opening and closing hour, 0 to 24, local time")
+    close_time: int | None
+    halls: list[Hall]
+
+    @classmethod
+    def of(cls, row: rows.LocationRow) -> Location:
+        """The location as read."""
+        return cls(
+            id=strawberry.ID(row.id),
+            name=row.name,
+            address=row.address,
+            city=row.city,
+            country=row.country,
+            latitude=row.latitude,
+            longitude=row.longitude,
+            open_time=row.open_time,
+            close_time=row.close_time,
+            halls=[Hall.of(hall) for hall in row.halls],
+        )
+
+
+@strawberry.type
+class TicketType:
+    id: strawberry.ID
+    name: str
+    price: Money | None
+    capacity: int
+    seats_available: int
+    sales_start_at: datetime | None
+    sales_end_at: datetime | None
+
+
+@strawberry.type
+class Event(Node):
+    row: strawberry.Private[rows.EventRow]
+    name: str
+    description: str | None
+    url: str | None
+    topics: list[str]
+    status: EventStatus
+    starts_at: datetime
+    ends_at: datetime
+    time_zone: str | None
+    online: bool
+    capacity: int
+    seats_booked: int
+    seats_available: int
+    seats_per_person: int | None = strawberry.field(description="The most seats one person may have; null for no limit")
+    created_at: datetime
+    updated_at: datetime
+    version: int = strawberry.field(description="The number of the last fact of this event that this answer includes")
+
+    @strawberry.field
+    def duration(self) -> int:
+        return int((self.row.ends_at - self.row.starts_at).total_seconds() // 60)
+
+    @strawberry.field
+    def location(self) -> Location | None:
+        return Location.of(self.row.location) if self.row.location else None
+
+    @strawberry.field
+    def hall(self) -> Hall | None:
+        halls = self.row.location.halls if self.row.location else ()
+        return next((Hall.of(hall) for hall in halls if hall.hall_id == self.row.hall_id), None)
+
+    @strawberry.field
+    def ticket_types(self) -> list[TicketType]:
+        return [ticket_type(self.row, kind) for kind in self.row.ticket_types]
+
+    @classmethod
+    def of(cls, row: rows.EventRow) -> Event:
+        """The event as read."""
+        return cls(
+            id=strawberry.ID(row.id),
+            row=row,
+            name=row.name,
+            description=row.description,
+            url=row.url,
+            topics=list(row.topics),
+            status=EventStatus(row.status),
+            starts_at=row.starts_at,
+            ends_at=row.ends_at,
+            time_zone=row.time_zone,
+            online=row.online,
+            capacity=row.capacity,
+            seats_booked=row.seats_booked,
+            seats_available=row.seats_available,
+            seats_per_person=row.seats_per_person,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            version=row.version,
+        )
+
+
+def ticket_type(event: rows.EventRow, kind: rows.TicketTypeRow) -> TicketType:
+    """The ticket type as read: it has no more seats left than its event."""
+    return TicketType(
+        id=strawberry.ID(kind.ticket_type_id),
+        name=kind.name,
+        price=Money.of(kind.price),
+        capacity=kind.capacity,
+        seats_available=min(kind.capacity - kind.seats_booked, event.seats_available),
+        sales_start_at=kind.sales_start_at,
+        sales_end_at=kind.sales_end_at,
+    )
+
+
+@strawberry.type
+class BookingLine:
+    ticket_type: TicketType
+    seats: int
+
+
+@strawberry.type
+class Booking(Node):
+    row: strawberry.Private[rows.BookingRow]
+    event: Event
+    status: BookingStatus
+    seats: int
+    created_at: datetime
+    updated_at: datetime
+
+    @strawberry.field
+    def lines(self) -> list[BookingLine]:
+        kinds = {kind.ticket_type_id: kind for kind in self.event.row.ticket_types}
+        return [
+            BookingLine(ticket_type=ticket_type(self.event.row, kinds[line.ticket_type_id]), seats=line.seats)
+            for line in self.row.lines
+            if line.ticket_type_id in kinds
+        ]
+
+    @classmethod
+    def of(cls, row: rows.BookingRow, event: rows.EventRow) -> Booking:
+        """The booking as read, with its event."""
+        return cls(
+            id=strawberry.ID(row.id),
+            row=row,
+            event=Event.of(event),
+            status=BookingStatus(row.status),
+            seats=row.seats,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+        )
+
+
+@strawberry.type
+class ReadModelStatus:
+    name: str
+    version: int
+    state: str
+    applied: int
+    parked_streams: int
+
+
+@strawberry.type
+class EventEdge:
+    cursor: str
+    node: Event
+
+
+@strawberry.type
+class LocationEdge:
+    cursor: str
+    node: Location
+
+
+@strawberry.type
+class BookingEdge:
+    cursor: str
+    node: Booking
+
+
+async def _count(info: Info, listing: Listing) -> int:
+    return await info.context.reads.count(listing)
+
+
+@strawberry.type
+class EventConnection:
+    listing: strawberry.Private[Listing]
+    edges: list[EventEdge]
+    nodes: list[Event]
+    page_info: PageInfo
+
+    @strawberry.field
+    async def total_count(self, info: Info) -> int | None:
+        return await _count(info, self.listing)
+
+
+@strawberry.type
+class LocationConnection:
+    listing: strawberry.Private[Listing]
+    edges: list[LocationEdge]
+    nodes: list[Location]
+    page_info: PageInfo
+
+    @strawberry.field
+    async def total_count(self, info: Info) -> int | None:
+        return await _count(info, self.listing)
+
+
+@strawberry.type
+class BookingConnection:
+    listing: strawberry.Private[Listing]
+    edges: list[BookingEdge]
+    nodes: list[Booking]
+    page_info: PageInfo
+
+    @strawberry.field
+    async def total_count(self, info: Info) -> int | None:
+        return await _count(info, self.listing)
+
+
+def page_info(page: Page[Any]) -> PageInfo:
+    """Where a page stands in its list."""
+    return PageInfo(
+        has_next_page=page.has_next,
+        has_previous_page=page.has_previous,
+        start_cursor=page.cursors[0] if page.cursors else None,
+        end_cursor=page.cursors[-1] if page.cursors else None,
+    )

@@ -1,0 +1,104 @@
+"""Keyset paging, both ways: one statement a page, whatever its depth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+import sqlalchemy as sa
+
+from myevents.errors import ErrorCode, Refused
+from query.cursors import Cursors
+
+MOST: Final = 100
+"""Rows of a page."""
+
+USUAL: Final = 20
+"""Rows of a page where the caller does not say."""
+
+COUNTED: Final = 10_000
+"""How far totals are counted."""
+
+Row = TypeVar("Row")
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """What part of a list is asked for."""
+
+    first: int | None = None
+    after: str | None = None
+    last: int | None = None
+    before: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Rows asked for; raises `Refused` for too many, none, or both ends at once."""
+        if self.first is not None and self.last is not None:
+            raise Refused(ErrorCode.INVALID_INPUT, "Ask for first or for last, not for both.", ("last",))
+        name, count = ("last", self.last) if self.last is not None else ("first", self.first)
+        if count is None:
+            return USUAL
+        if not 1 <= count <= MOST:
+            raise Refused(ErrorCode.INVALID_INPUT, f"It takes 1 to {MOST}.", (name,))
+        return count
+
+
+class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
+    """Rows in the list's order, a cursor for each."""
+
+    rows: Sequence[Row]
+    cursors: Sequence[str]
+    has_next: bool
+    has_previous: bool
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """A filtered, ordered list of a table's rows: by `column`, then by id. `scope` names filter and order."""
+
+    table: sa.Table
+    conditions: tuple[sa.ColumnElement[bool], ...]
+    column: str
+    descending: bool = False
+    scope: str
+
+    def count(self) -> sa.Select[Any]:
+        """The statement that counts the rows, up to `COUNTED`."""
+        some = sa.select(sa.literal(1)).select_from(self.table).where(*self.conditions).limit(COUNTED).subquery()
+        return sa.select(sa.func.count()).select_from(some)
+
+    def page(self, window: Window, cursors: Cursors) -> sa.Select[Any]:
+        """The statement that reads a page and one row more, to see whether there is a next."""
+        size, backwards = window.size, window.last is not None
+        keys = (self.table.c[self.column], self.table.c.id)
+        conditions = list(self.conditions)
+        for name, cursor, beyond in (("after", window.after, True), ("before", window.before, False)):
+            if cursor is not None:
+                values = self._values(cursors.read(cursor, self.scope, name))
+                larger = beyond != self.descending
+                row, bound = sa.tuple_(*keys), sa.tuple_(*values)
+                conditions.append(row > bound if larger else row < bound)
+        down = self.descending != backwards
+        order = [key.desc() if down else key.asc() for key in keys]
+        row_json: sa.ColumnElement[Any] = sa.literal_column(f"to_jsonb({self.table.name})")
+        return sa.select(row_json).select_from(self.table).where(*conditions).order_by(*order).limit(size + 1)
+
+    def _values(self, values: list[Any]) -> tuple[sa.ColumnElement[Any], ...]:
+        column = self.table.c[self.column]
+        first = sa.cast(sa.literal(str(values[0]), sa.Text), column.type)
+        return first, sa.literal(str(values[1]), sa.Text)
+
+    def slice(self, rows: list[Row], window: Window, cursors: Cursors) -> Page[Row]:
+        """The page from what `page` read."""
+        size, backwards = window.size, window.last is not None
+        more = len(rows) > size
+        rows = rows[:size]
+        if backwards:
+            rows.reverse()
+        made = [cursors.make(self.scope, (getattr(row, self.column), getattr(row, "id"))) for row in rows]  # noqa: B009
+        return Page(
+            rows=rows,
+            cursors=made,
+            has_next=window.before is not None if backwards else more,
+            has_previous=more if backwards else window.after is not None,
+        )

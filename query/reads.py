@@ -1,0 +1,109 @@
+"""Reads from the read models' views: one statement an answer, with a deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, TypeVar
+
+import asyncpg
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
+
+from query.cursors import Cursors
+from query.paging import Listing, Page, Window
+from schema.read_models import BookingRow, EventRow, LocationRow
+
+DEADLINE: Final = 2.0
+"""Seconds a statement may take."""
+
+Row = TypeVar("Row", EventRow, LocationRow, BookingRow)
+_DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
+
+
+class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a read model's build has come."""
+
+    name: str
+    version: int
+    state: str
+    applied: int
+    lag_seconds: float
+    parked_streams: int
+    checkpoints: dict[int, int]
+
+
+class Reads:
+    """The read models, for those who ask."""
+
+    def __init__(self, pool: asyncpg.Pool, cursors: Cursors) -> None:
+        self._pool = pool
+        self._cursors = cursors
+
+    async def events(self, ids: Sequence[str]) -> dict[str, EventRow]:
+        """Those events that there are."""
+        return {row.id: row for row in await self._by_id("events", EventRow, ids)}
+
+    async def locations(self, ids: Sequence[str]) -> dict[str, LocationRow]:
+        """Those locations that there are."""
+        return {row.id: row for row in await self._by_id("locations", LocationRow, ids)}
+
+    async def bookings(self, ids: Sequence[str], user_id: str) -> dict[str, BookingRow]:
+        """Those bookings that there are and that are the person's."""
+        return {row.id: row for row in await self._by_id("bookings", BookingRow, ids) if row.user_id == user_id}
+
+    async def page(self, listing: Listing, kind: type[Row], window: Window) -> Page[Row]:
+        """A page of a list."""
+        rows = await self._fetch(listing.page(window, self._cursors))
+        return listing.slice([msgspec.json.decode(row[0], type=kind) for row in rows], window, self._cursors)
+
+    async def count(self, listing: Listing) -> int:
+        """How long a list is, counted up to 10,000."""
+        rows = await self._fetch(listing.count())
+        count: int = rows[0][0]
+        return count
+
+    async def statuses(self) -> list[ModelStatus]:
+        """Every build of every model."""
+        rows = await self._pool.fetch(
+            """select b.model, b.version, b.state, jsonb_object_agg(c.partition, c.seq) as checkpoints,
+                 sum(c.seq) as applied, extract(epoch from now() - max(c.applied_at)) as age,
+                 (select count(*) from read.parked_streams p where p.model = b.model and p.build = b.build) as parked
+               from read.builds b join read.checkpoints c using (model, build)
+               group by b.model, b.build, b.version, b.state order by b.model, b.build""",
+            timeout=DEADLINE,
+        )
+        return [
+            ModelStatus(
+                name=row["model"],
+                version=row["version"],
+                state=row["state"],
+                applied=int(row["applied"]),
+                lag_seconds=float(row["age"]),
+                parked_streams=row["parked"],
+                checkpoints=msgspec.json.decode(row["checkpoints"], type=dict[int, int]),
+            )
+            for row in rows
+        ]
+
+    async def applied(self, model: str, partition: int) -> int:
+        """The seq that the live build of `model` has come to."""
+        seq: int | None = await self._pool.fetchval(
+            """select seq from read.checkpoints join read.builds using (model, build)
+               where model = $1 and state = 'live' and partition = $2""",
+            model,
+            partition,
+            timeout=DEADLINE,
+        )
+        return seq or 0
+
+    async def _by_id(self, view: str, kind: type[Row], ids: Sequence[str]) -> list[Row]:
+        rows = await self._pool.fetch(
+            f"select to_jsonb(t) from read.{view} t where id = any($1::text[])", list(ids), timeout=DEADLINE
+        )
+        return [msgspec.json.decode(row[0], type=kind) for row in rows]
+
+    async def _fetch(self, statement: sa.Select[Any]) -> list[asyncpg.Record]:
+        compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
+        values = [compiled.params[name] for name in compiled.positiontup or ()]
+        return list(await self._pool.fetch(str(compiled), *values, timeout=DEADLINE))

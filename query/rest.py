@@ -1,0 +1,159 @@
+"""REST for reading, as in the book: lists and single things as plain JSON in camel case."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from myevents.errors import ErrorCode, Refused
+from myevents.web import problem
+from query import filters
+from query.paging import Listing, Window
+from query.position import HEADER, Position
+from query.reads import Reads, Row
+from schema import read_tables
+from schema.read_models import EventRow, LocationRow
+
+_HIDDEN = {"name_folded", "organizer_id"}
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def rest_routes(reads: Reads) -> list[Route]:
+    """The routes that read."""
+    published = filters.EventFilter().conditions()
+
+    async def events(request: Request) -> Response:
+        await Position(reads, request.headers.get(HEADER)).reached("events")
+        listing = Listing(table=read_tables.events, conditions=published, column="starts_at", scope="rest events")
+        return await _list(request, reads, listing, EventRow)
+
+    async def locations(request: Request) -> Response:
+        await Position(reads, request.headers.get(HEADER)).reached("locations")
+        listing = Listing(table=read_tables.locations, conditions=(), column="name", scope="rest locations")
+        return await _list(request, reads, listing, LocationRow)
+
+    async def event(request: Request) -> Response:
+        await Position(reads, request.headers.get(HEADER)).reached("events")
+        row = (await reads.events([_id(request)])).get(_id(request))
+        return _one(row if row and row.status != "DRAFT" else None, "event")
+
+    async def location(request: Request) -> Response:
+        await Position(reads, request.headers.get(HEADER)).reached("locations")
+        return _one((await reads.locations([_id(request)])).get(_id(request)), "location")
+
+    async def event_by_name(request: Request) -> Response:
+        name: str = request.path_params["name"]
+        if "\0" in name or len(name) > 500 or not name.isprintable():
+            return _one(None, "event")
+        listing = Listing(
+            table=read_tables.events,
+            conditions=(*published, read_tables.events.c.name == name),
+            column="starts_at",
+            scope="rest name",
+        )
+        page = await reads.page(listing, EventRow, Window(first=1))
+        return _one(page.rows[0] if page.rows else None, "event")
+
+    return [
+        Route("/api/events", _refusing(events), methods=["GET"]),
+        Route("/api/events/id/{id}", _refusing(event), methods=["GET"]),
+        Route("/api/events/name/{name:path}", _refusing(event_by_name), methods=["GET"]),
+        Route("/api/events/{id}", _refusing(event), methods=["GET"]),
+        Route("/api/locations", _refusing(locations), methods=["GET"]),
+        Route("/api/locations/{id}", _refusing(location), methods=["GET"]),
+    ]
+
+
+def openapi() -> dict[str, Any]:
+    """`paths` of OpenAPI 3.1."""
+    return {
+        "paths": {
+            "/api/events": {"get": _operation("listEvents", "Published events, soonest first", paged=True)},
+            "/api/events/{id}": {"get": _operation("getEvent", "One event", "id")},
+            "/api/events/id/{id}": {"get": _operation("getEventById", "One event", "id")},
+            "/api/events/name/{name}": {"get": _operation("getEventByName", "The soonest event of a name", "name")},
+            "/api/locations": {"get": _operation("listLocations", "Locations by name", paged=True)},
+            "/api/locations/{id}": {"get": _operation("getLocation", "One location", "id")},
+        }
+    }
+
+
+def _operation(name: str, summary: str, *path: str, paged: bool = False) -> dict[str, Any]:
+    text = {"type": "string"}
+    parameters: list[dict[str, Any]] = [{"name": p, "in": "path", "required": True, "schema": text} for p in path]
+    if paged:
+        size = {"type": "integer", "minimum": 1, "maximum": 100}
+        parameters += [
+            {"name": "first", "in": "query", "schema": size},
+            {"name": "after", "in": "query", "schema": text},
+        ]
+    problem_document = {"application/problem+json": {"schema": {"type": "object"}}}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": parameters,
+        "responses": {
+            "200": {"description": "Found", "content": {"application/json": {"schema": {"type": "object"}}}},
+            "400": {"description": "Cannot be asked", "content": problem_document},
+            "404": {"description": "Not found", "content": problem_document},
+        },
+    }
+
+
+def _refusing(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            return problem(refused)
+
+    return endpoint
+
+
+async def _list(request: Request, reads: Reads, listing: Listing, kind: type[Row]) -> Response:
+    page = await reads.page(listing, kind, Window(first=_first(request), after=request.query_params.get("after")))
+    document = {
+        "nodes": [_document(row) for row in page.rows],
+        "next": page.cursors[-1] if page.has_next else None,
+    }
+    return Response(_encode(document), media_type="application/json")
+
+
+def _first(request: Request) -> int | None:
+    text = request.query_params.get("first")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 3):
+        raise Refused(ErrorCode.INVALID_INPUT, "It takes 1 to 100.", ("first",))
+    return int(text)
+
+
+def _id(request: Request) -> str:
+    text: str = request.path_params["id"]
+    return text if text.isascii() and text.isprintable() and len(text) <= 64 else ""
+
+
+def _one(row: msgspec.Struct | None, what: str) -> Response:
+    if row is None:
+        return problem(Refused(ErrorCode.NOT_FOUND, f"There is no such {what}.", ("id",)))
+    return Response(_encode(_document(row)), media_type="application/json")
+
+
+def _document(value: Any) -> Any:
+    """A row in camel case; what is only for searching stays inside."""
+    if isinstance(value, msgspec.Struct):
+        names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+        return {_camel(shown): _document(getattr(value, name)) for name, shown in names if name not in _HIDDEN}
+    if isinstance(value, tuple):
+        return [_document(item) for item in value]
+    return value
+
+
+def _camel(name: str) -> str:
+    head, *rest = name.split("_")
+    return head + "".join(part.title() for part in rest)
