@@ -13,6 +13,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from importlib.util import find_spec
@@ -26,6 +27,7 @@ from myevents.errors import MyEventsError
 SOCKET_LIMIT: Final = 107
 """Bytes of a socket's path that the kernel takes."""
 
+_PROGRAM_DEADLINE: Final = 120
 _SOCKET: Final = ".s.PGSQL.5432"
 _OPTIONS: Final = {
     "listen_addresses": "",
@@ -159,19 +161,21 @@ class EmbeddedPostgres:
     async def _run(self, program: str, *arguments: str) -> tuple[int, str]:
         """Run one of the wheel's programs with the server's account; its exit code and output."""
         package = self._copy() if self._copy().exists() else _installed()
-        process = await asyncio.create_subprocess_exec(
-            str(package / "pginstall" / "bin" / program),
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        done = await asyncio.to_thread(
+            # uvloop starts no process as another user.
+            subprocess.run,
+            (str(package / "pginstall" / "bin" / program), *arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             cwd=self._home,
             user=self._account.pw_uid if self._account else None,
             group=self._account.pw_gid if self._account else None,
             extra_groups=() if self._account else None,
+            timeout=_PROGRAM_DEADLINE,
+            check=False,
         )
-        output, _ = await process.communicate()
-        return process.returncode or 0, output.decode(errors="replace")
+        return done.returncode, done.stdout.decode(errors="replace")
 
 
 def _account() -> pwd.struct_passwd | None:

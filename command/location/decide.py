@@ -51,6 +51,8 @@ def decide(state: LocationState, command: LocationCommand) -> list[LocationFact]
             check_hours(details)
             return [LocationChanged(details=details)] if details != state.details else []
         case AddHall():
+            if state.hall(command.hall.hall_id) is not None:
+                raise Refused(ErrorCode.CONFLICT, f"There is already a hall {command.hall.hall_id}.", ("hallId",))
             if len(state.halls) >= MOST_HALLS:
                 raise Refused(ErrorCode.CONFLICT, f"A location has at most {MOST_HALLS} halls.", ("input",))
             return [HallAdded(hall=command.hall)]
