@@ -21,6 +21,9 @@ from command.conferences import ConferenceImport, Tally
 from myevents.bootstrap import Parts, application, database, parts
 from myevents.errors import MyEventsError
 from myevents.settings import Settings
+from projector import rebuild as rebuilds
+from projector.model import ReadModel
+from projector.run import read_models
 from projector.verify import verify as verified
 from schema import codec
 from schema.facts import RecordedFact
@@ -92,6 +95,30 @@ def verify() -> None:
     _run(done)
 
 
+@app.command()
+def rebuild(
+    model: Annotated[str, typer.Argument(help="events, locations or bookings")],
+    back: Annotated[bool, typer.Option("--back", help="Let the build before serve again.")] = False,
+    drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the builds that do not serve.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Swap even where the builds differ.")] = False,
+) -> None:
+    """Build a read model anew from the log, beside the live one; compare; swap."""
+    chosen = {known.name: known for known in read_models()}.get(model)
+    if chosen is None:
+        raise typer.BadParameter("There are the models events, locations and bookings.")
+
+    async def done(settings: Settings) -> None:
+        async with database(settings) as dsn, parts(dsn, settings, following=False) as running:
+            if back:
+                await rebuilds.go_back(chosen, running.log, running.pool)
+            elif drop_old:
+                console.print(f"Dropped: {await rebuilds.drop_old(chosen, running.pool)}")
+            else:
+                await _rebuild(chosen, running, force)
+
+    _run(done)
+
+
 @log.command()
 def show(
     stream: Annotated[str | None, typer.Option(help="Only this event or location.")] = None,
@@ -130,6 +157,28 @@ async def _serve(settings: Settings, sample: Path | None) -> None:
         )
         _welcome(settings)
         await uvicorn.Server(config).serve()
+
+
+async def _rebuild(model: ReadModel, running: Parts, force: bool) -> None:
+    with Progress(
+        TextColumn(f"Rebuilding {model.name}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        SpeedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    ) as bar:
+        task = bar.add_task("")
+        differences = await rebuilds.rebuild(
+            model,
+            running.log,
+            running.pool,
+            lambda done, total: bar.update(task, completed=done, total=total),
+            force=force,
+        )
+    for difference in differences:
+        console.print(f"- {difference}", markup=False)
+    console.print(f"The new build of {model.name} serves.")
 
 
 def _welcome(settings: Settings) -> None:

@@ -15,8 +15,6 @@ class Settings:
     """What the services can be told from outside; every field has a default that works on a laptop."""
 
     database_url: str = field(default="embedded:var/postgres", repr=False)
-    read_database_url: str | None = field(default=None, repr=False)
-    search_url: str = field(default="embedded:var/search", repr=False)
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
@@ -26,8 +24,6 @@ class Settings:
         """Read `MYEVENTS_*`; raises `SettingsError` naming the variable that does not fit."""
         return cls(
             database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
-            read_database_url=_url(environment, "MYEVENTS_READ_DATABASE_URL", "", ("postgresql",)) or None,
-            search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", cls.port),
