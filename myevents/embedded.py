@@ -13,6 +13,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import stat
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -37,6 +38,9 @@ _OPTIONS: Final = {
     "log_min_messages": "fatal",
     "jit": "off",
 }
+_ROOTS_HOME: Final = Path("/var/lib/myevents")
+"""Where the data is where we are root and the server's account may not enter the directory asked for."""
+
 _EMPTY: Final = "''"
 _log = structlog.get_logger()
 
@@ -53,7 +57,7 @@ class EmbeddedPostgres:
         self._account = _account()
         if self._account is not None and not _reachable(self._home.parent):
             digest = hashlib.sha256(os.fsencode(self._home)).hexdigest()[:12]
-            self._home = Path("/var/tmp") / f"myevents-{digest}"
+            self._home = _ROOTS_HOME / digest
         self._data = self._home / "data"
         self._users: int | None = None
 
@@ -84,7 +88,9 @@ class EmbeddedPostgres:
         async with self._alone():
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                await self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+                code, output = await self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+                if code != 0:
+                    _log.warning("embedded_postgres_not_stopped", reason=output.strip()[-300:])
         os.close(self._users)
         self._users = None
 
@@ -141,10 +147,18 @@ class EmbeddedPostgres:
     def _prepare(self) -> None:
         self._home.mkdir(parents=True, exist_ok=True)
         self._sockets().mkdir(mode=0o700, parents=True, exist_ok=True)
+        ours = {os.geteuid()} if self._account is None else {os.geteuid(), self._account.pw_uid}
+        for directory in (self._home, self._sockets()):
+            # In a directory that all may write, somebody else may have put one of that name, or a link.
+            found = directory.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid not in ours:
+                raise EmbeddedError(f"{directory} is a link or belongs to somebody else: remove it.")
+            if self._account is not None:
+                os.chown(directory, self._account.pw_uid, self._account.pw_gid)
         if self._account is None:
             return
-        for directory in (self._home, self._sockets()):
-            os.chown(directory, self._account.pw_uid, self._account.pw_gid)
+        if self._home.is_relative_to(_ROOTS_HOME):
+            _log.warning("embedded_postgres_elsewhere", directory=str(self._home))
         if not _reachable(_installed()) and not self._copy().exists():
             _copy_programs(_installed(), self._copy())
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Real servers for the tests, on loopback, from packages: PostgreSQL 15, the oldest that is supported.
+# Real servers for the tests, on loopback, from packages: the PostgreSQL of Debian (15 on Debian 12, the oldest that is supported).
 #   servers.sh up     servers.sh env      what to export so that the tests find them     servers.sh down
 # State lies in $SERVERS_DIR (default .servers).
 set -euo pipefail
