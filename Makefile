@@ -18,6 +18,7 @@ lint:
 bench:
 	@scripts/setup.sh dev
 	.venv/bin/python -m benchmarks.hot_event
+	.venv/bin/python -m benchmarks.hot_event_http
 
 servers:
 	@scripts/servers.sh up

@@ -1,0 +1,121 @@
+"""64 callers book one seat each of one event over HTTP: the service beside a conditional UPDATE behind the same server.
+
+`python -m benchmarks.hot_event_http [BOOKINGS]`. Server and callers are processes of their own on one machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import httpx
+import uvloop
+
+from benchmarks.hot_event import EVENT
+from benchmarks.latency import CALLERS, measure, show
+from benchmarks.plain_http import Connection
+from migrations.run import migrate
+from myevents.embedded import EmbeddedPostgres
+from tests.e2e.served import free_port
+
+USER = "MyEvents-User: usr_ann"
+
+
+async def main(bookings: int, directory: Path) -> None:
+    """Measure both, check both results, and print the table."""
+    server = EmbeddedPostgres(directory / "postgres")
+    await server.start()
+    try:
+        await migrate(server.dsn)
+        rows = [
+            ("group commit over HTTP", *await _ours(server.dsn, bookings)),
+            ("conditional UPDATE over HTTP", *await _baseline(server.dsn, max(200, bookings // 5))),
+        ]
+    finally:
+        await server.stop()
+    show(f"{CALLERS} callers over HTTP, one seat each of one event", rows)
+
+
+async def _ours(dsn: str, bookings: int) -> tuple[float, list[float]]:
+    async with _served(["-m", "myevents", "serve"], dsn) as port:
+        url = f"http://127.0.0.1:{port}"
+        async with httpx.AsyncClient(base_url=url, headers={"MyEvents-User": "usr_ann"}) as client:
+            event = (await client.post("/api/events", json=EVENT | {"capacity": bookings})).json()["id"]
+            result = await _load(port, f"/api/events/{event}/bookings", bookings)
+            refused = await client.post(f"/api/events/{event}/bookings", json={"seats": 1})
+            assert refused.json()["code"] == "SOLD_OUT", refused.text
+    connection = await asyncpg.connect(dsn)
+    booked = await connection.fetchval(
+        "select count(*) from facts where stream_id = $1 and type = 'SeatsBooked'", event
+    )
+    await connection.close()
+    assert booked == bookings, f"{booked} of {bookings} bookings are in the log"
+    return result
+
+
+async def _baseline(dsn: str, bookings: int) -> tuple[float, list[float]]:
+    connection = await asyncpg.connect(dsn)
+    await connection.execute("create table bench_event (id int primary key, seats_left int not null)")
+    await connection.execute("create table bench_booking (id text primary key, user_id text, seats int not null)")
+    await connection.execute("insert into bench_event values (1, $1)", bookings)
+    async with _served(["-m", "benchmarks.conditional_update"], dsn) as port:
+        result = await _load(port, "/bookings", bookings)
+    left = await connection.fetchval("select seats_left from bench_event")
+    count = await connection.fetchval("select count(*) from bench_booking")
+    assert (left, count) == (0, bookings), f"{left} seats left, {count} bookings"
+    await connection.close()
+    return result
+
+
+async def _load(port: int, path: str, bookings: int) -> tuple[float, list[float]]:
+    free = [await Connection.open(port) for _ in range(CALLERS)]
+
+    async def book(_: int) -> None:
+        connection = free.pop()
+        status = await connection.post(path, b'{"seats": 1}', USER)
+        assert status == 201, status
+        free.append(connection)
+
+    result = await measure(bookings, book)
+    for connection in free:
+        connection.close()
+    return result
+
+
+@asynccontextmanager
+async def _served(program: list[str], dsn: str) -> AsyncIterator[int]:
+    port = free_port()
+    environment = {**os.environ, "MYEVENTS_DATABASE_URL": dsn, "MYEVENTS_PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *program,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient() as client:
+            for _ in range(200):
+                try:
+                    await client.get(f"http://127.0.0.1:{port}/readyz")
+                    break
+                except httpx.TransportError:
+                    await asyncio.sleep(0.1)
+        yield port
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o711)
+        uvloop.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20_000, Path(made)))

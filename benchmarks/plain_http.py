@@ -1,0 +1,31 @@
+"""A caller that costs little: one kept-alive connection that posts and reads the status."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Connection:
+    """One HTTP/1.1 connection, one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Connection:
+        """Connect to a port of this machine."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port))
+
+    async def post(self, path: str, body: bytes, *headers: str) -> int:
+        """Post JSON; the answer's status, its body read and dropped."""
+        lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
+        self._writer.write("\r\n".join(lines).encode() + body)
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await self._reader.readexactly(int(length.split(b":")[1]))
+        return int(head.split(b" ", 2)[1])
+
+    def close(self) -> None:
+        """Hang up."""
+        self._writer.close()
