@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 import msgspec
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -25,6 +26,7 @@ from myevents.embedded import EmbeddedPostgres
 from myevents.log.store import StoreLog
 from myevents.settings import Settings
 from myevents.store import open_pool
+from myevents.web import as_problem
 from projector.run import Projector
 from query.app import query_routes
 from query.cursors import Cursors
@@ -115,7 +117,8 @@ def application(running: Parts) -> Starlette:
             Route("/api/openapi.json", described),
             *command_routes(running.service),
             *query_routes(running.reads),
-        ]
+        ],
+        exception_handlers={HTTPException: as_problem},
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -70,3 +71,14 @@ def too_large() -> Response:
     """The problem document of a body over the limit."""
     refused = Refused(ErrorCode.INVALID_INPUT, f"The body may have at most {BODY_LIMIT} bytes.", ("body",))
     return problem(refused, 413)
+
+
+async def as_problem(_: Request, error: Exception) -> Response:
+    """The problem document of what no route takes: a path that is not there, a method that it does not know."""
+    assert isinstance(error, HTTPException)
+    code = ErrorCode.NOT_FOUND if error.status_code == 404 else ErrorCode.INVALID_INPUT
+    answer = problem(
+        Refused(code, f"{error.detail}: /api/openapi.json lists what there is.", ("path",)), error.status_code
+    )
+    answer.headers.update(error.headers or {})
+    return answer

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Final
+from typing import Final, Protocol
 
 from myevents.errors import ErrorCode, Refused
-from query.reads import Reads
 
 HEADER: Final = "MyEvents-Position"
 
@@ -18,27 +17,51 @@ _POLL: Final = 0.02
 _POSITION: Final = re.compile(r"(\d{1,4}):(\d{1,18})\Z", re.ASCII)
 
 
-class Position:
-    """The position that one request asks for, if any; `stale` once it was waited for in vain."""
+class Applied(Protocol):
+    """Tells how far read models have come."""
 
-    def __init__(self, reads: Reads, header: str | None) -> None:
+    async def applied(self, model: str, partition: int, /) -> int:
+        """The seq that the live build of `model` has come to in `partition`."""
+
+
+class Position:
+    """The position that one request asks for, if any; `stale` once a model was waited for in vain.
+
+    All of a request's fields share one wait for a model, and one end of their patience.
+    """
+
+    def __init__(self, reads: Applied, header: str | None) -> None:
         self._reads = reads
         self._wanted = _parsed(header)
-        self._reached: set[str] = set()
+        self._waits: dict[str, asyncio.Task[bool]] = {}
+        self._end = asyncio.get_running_loop().time() + PATIENCE
         self.stale = False
 
-    async def reached(self, model: str) -> None:
-        """Return once `model` has come to the position, or cannot be waited for any longer."""
-        if self._wanted is None or model in self._reached:
+    async def reached(self, *models: str) -> None:
+        """Return once all `models` have come to the position, or cannot be waited for any longer."""
+        if self._wanted is None:
             return
-        self._reached.add(model)
-        partition, seq = self._wanted
+        for model in models:
+            if model not in self._waits:
+                self._waits[model] = asyncio.create_task(self._comes(model, *self._wanted))
+        waits = [self._waits[model] for model in models]
         try:
-            async with asyncio.timeout(PATIENCE):
+            came = await asyncio.gather(*waits)
+        except asyncio.CancelledError:
+            # The request has ended, so nobody else waits for these any more.
+            for wait in waits:
+                wait.cancel()
+            raise
+        self.stale = self.stale or not all(came)
+
+    async def _comes(self, model: str, partition: int, seq: int) -> bool:
+        try:
+            async with asyncio.timeout_at(self._end):
                 while await self._reads.applied(model, partition) < seq:  # noqa: ASYNC110 - it happens in another process
                     await asyncio.sleep(_POLL)
         except TimeoutError:
-            self.stale = True
+            return False
+        return True
 
 
 def _parsed(header: str | None) -> tuple[int, int] | None:

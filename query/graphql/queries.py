@@ -110,7 +110,7 @@ class Query:
         viewer = info.context.viewer
         if viewer is None:
             return None
-        await info.context.position.reached("bookings")
+        await info.context.position.reached("bookings", "events")
         states = where.status if where else None
         wanted = filters.BookingFilter(
             user_id=viewer,
@@ -164,8 +164,7 @@ async def _bookings(info: Info, ids: Sequence[str]) -> dict[str, t.Booking]:
     viewer = info.context.viewer
     if viewer is None:
         return {}
-    for model in ("bookings", "events"):
-        await info.context.position.reached(model)
+    await info.context.position.reached("bookings", "events")
     found = await info.context.reads.bookings(_ids(ids), viewer)
     events = await info.context.reads.events([row.event_id for row in found.values()]) if found else {}
     return {key: t.Booking.of(row, events[row.event_id]) for key, row in found.items() if row.event_id in events}

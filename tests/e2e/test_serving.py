@@ -56,6 +56,30 @@ async def test_a_position_that_never_comes_is_answered_as_stale(database_url: st
     assert answer.json()["extensions"] == {"stale": True}
 
 
+async def test_a_request_waits_once_however_many_models_it_reads(database_url: str, tmp_path: Path) -> None:
+    query = (
+        '{ a: events { nodes { id } } b: events { nodes { id } } locations { nodes { id } } booking(id: "x") { id } }'
+    )
+    with served(database_url, tmp_path) as service:
+        await service.start()
+        async with httpx.AsyncClient(base_url=service.url, headers=ANN) as client:
+            answer = await client.post("/graphql", json={"query": query}, headers={"MyEvents-Position": "3:999"})
+    assert answer.status_code == 200
+    assert answer.json()["extensions"]["stale"]
+    assert answer.json()["data"]["b"] == {"nodes": []}
+
+
+async def test_what_no_route_takes_is_a_problem_document(database_url: str, tmp_path: Path) -> None:
+    with served(database_url, tmp_path) as service:
+        await service.start()
+        async with httpx.AsyncClient(base_url=service.url, headers=ANN) as client:
+            asked = (("GET", "/api/events/name/%0A", 404), ("GET", "/nowhere", 404), ("DELETE", "/api/events", 405))
+            for method, path, status in asked:
+                answer = await client.request(method, path)
+                assert (answer.status_code, answer.json()["status"]) == (status, status)
+                assert answer.headers["content-type"] == "application/problem+json"
+
+
 async def test_pages_forwards_and_backwards_show_the_same_list(database_url: str, tmp_path: Path) -> None:
     with served(database_url, tmp_path) as service:
         await service.start()
