@@ -91,8 +91,13 @@ async def _load(port: int, path: str, bookings: int) -> tuple[float, list[float]
 
 @asynccontextmanager
 async def _served(program: list[str], dsn: str) -> AsyncIterator[int]:
-    port = free_port()
-    environment = {**os.environ, "MYEVENTS_DATABASE_URL": dsn, "MYEVENTS_PORT": str(port)}
+    port, search = free_port(), tempfile.TemporaryDirectory()
+    environment = {
+        **os.environ,
+        "MYEVENTS_DATABASE_URL": dsn,
+        "MYEVENTS_SEARCH_URL": f"embedded:{search.name}",
+        "MYEVENTS_PORT": str(port),
+    }
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *program,
@@ -113,6 +118,7 @@ async def _served(program: list[str], dsn: str) -> AsyncIterator[int]:
     finally:
         process.terminate()
         await process.wait()
+        search.cleanup()
 
 
 if __name__ == "__main__":

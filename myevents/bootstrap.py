@@ -24,10 +24,13 @@ from command.writer import Writer
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
 from myevents.log.store import StoreLog
+from myevents.search.embedded.builds import EmbeddedBuilds
+from myevents.search.port import SearchBuilds
 from myevents.settings import Settings
 from myevents.store import open_pool
 from myevents.web import as_problem
 from projector.run import Projector
+from projector.search import SearchProjector
 from query.app import query_routes
 from query.cursors import Cursors
 from query.reads import Reads
@@ -51,6 +54,8 @@ class Parts(msgspec.Struct, frozen=True, kw_only=True):
     writer: Writer
     projector: Projector
     reads: Reads
+    search: SearchBuilds
+    searcher: SearchProjector
 
 
 @asynccontextmanager
@@ -83,11 +88,27 @@ async def parts(dsn: str, settings: Settings, *, following: bool = True) -> Asyn
         writer = await stack.enter_async_context(Writer(pool, PARTITIONS))
         projector = Projector(log=log, pool=pool)
         await projector.prepare()
+        search = EmbeddedBuilds(Path(settings.search_url.partition(":")[2]))
+        stack.push_async_callback(search.close)
+        # A log of its own, for whoever waits on one takes its notices.
+        search_log = StoreLog(pool, PARTITIONS)
+        stack.push_async_callback(search_log.close)
+        searcher = SearchProjector(log=search_log, pool=pool, builds=search)
         if following:
             stack.push_async_callback(_ended, asyncio.create_task(projector.run()))
+            stack.push_async_callback(_ended, asyncio.create_task(searcher.run()))
         # Without a secret of one's own, cursors last as long as the process.
         reads = Reads(pool, Cursors(settings.secret.encode() or secrets.token_bytes(32)))
-        yield Parts(pool=pool, log=log, service=CommandService(writer), writer=writer, projector=projector, reads=reads)
+        yield Parts(
+            pool=pool,
+            log=log,
+            service=CommandService(writer),
+            writer=writer,
+            projector=projector,
+            reads=reads,
+            search=search,
+            searcher=searcher,
+        )
 
 
 def application(running: Parts) -> Starlette:
@@ -116,7 +137,7 @@ def application(running: Parts) -> Starlette:
             Route("/readyz", ready),
             Route("/api/openapi.json", described),
             *command_routes(running.service),
-            *query_routes(running.reads),
+            *query_routes(running.reads, running.search),
         ],
         exception_handlers={HTTPException: as_problem},
     )

@@ -15,6 +15,7 @@ class Settings:
     """What the services can be told from outside; every field has a default that works on a laptop."""
 
     database_url: str = field(default="embedded:var/postgres", repr=False)
+    search_url: str = "embedded:var/search"
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
@@ -24,6 +25,7 @@ class Settings:
         """Read `MYEVENTS_*`; raises `SettingsError` naming the variable that does not fit."""
         return cls(
             database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
+            search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", cls.port),

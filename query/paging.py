@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, Generic, TypeVar
 
@@ -51,6 +52,11 @@ class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     cursors: Sequence[str]
     has_next: bool
     has_previous: bool
+
+
+def scope_of(name: str, *parts: object) -> str:
+    """What a cursor is bound to: the list, its filter and its order."""
+    return f"{name}:{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()}"
 
 
 class Listing(msgspec.Struct, frozen=True, kw_only=True):

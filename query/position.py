@@ -37,10 +37,13 @@ class Position:
         self._end = asyncio.get_running_loop().time() + PATIENCE
         self.stale = False
 
-    async def reached(self, *models: str) -> None:
-        """Return once all `models` have come to the position, or cannot be waited for any longer."""
+    async def reached(self, *models: str) -> bool:
+        """Return once all `models` have come to the position, or cannot be waited for any longer.
+
+        Tells whether a position is asked for at all.
+        """
         if self._wanted is None:
-            return
+            return False
         for model in models:
             if model not in self._waits:
                 self._waits[model] = asyncio.create_task(self._comes(model, *self._wanted))
@@ -53,6 +56,7 @@ class Position:
                 wait.cancel()
             raise
         self.stale = self.stale or not all(came)
+        return True
 
     async def _comes(self, model: str, partition: int, seq: int) -> bool:
         try:

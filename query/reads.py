@@ -38,7 +38,7 @@ class Reads:
 
     def __init__(self, pool: asyncpg.Pool, cursors: Cursors) -> None:
         self._pool = pool
-        self._cursors = cursors
+        self.cursors = cursors
 
     async def events(self, ids: Sequence[str]) -> dict[str, EventRow]:
         """Those events that there are."""
@@ -54,8 +54,8 @@ class Reads:
 
     async def page(self, listing: Listing, kind: type[Row], window: Window) -> Page[Row]:
         """A page of a list."""
-        rows = await self._fetch(listing.page(window, self._cursors))
-        return listing.slice([msgspec.json.decode(row[0], type=kind) for row in rows], window, self._cursors)
+        rows = await self._fetch(listing.page(window, self.cursors))
+        return listing.slice([msgspec.json.decode(row[0], type=kind) for row in rows], window, self.cursors)
 
     async def count(self, listing: Listing) -> int:
         """How long a list is, counted up to 10,000."""

@@ -17,6 +17,7 @@ from query.paging import Listing, Window
 from query.position import HEADER, Position
 from query.reads import Reads, Row
 from schema import read_tables
+from schema.event_filter import EventFilter
 from schema.read_models import EventRow, LocationRow
 
 _HIDDEN = {"name_folded", "organizer_id"}
@@ -25,7 +26,7 @@ _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 def rest_routes(reads: Reads) -> list[Route]:
     """The routes that read."""
-    published = filters.EventFilter().conditions()
+    published = filters.event_conditions(EventFilter())
 
     async def events(request: Request) -> Response:
         await Position(reads, request.headers.get(HEADER)).reached("events")

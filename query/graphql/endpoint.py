@@ -12,6 +12,7 @@ from strawberry.extensions import SchemaExtension
 from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused
 from myevents.graphql_http import graphql_endpoint, make_schema
+from myevents.search.port import SearchBuilds
 from query.graphql.queries import Query
 from query.graphql.types import Booking, Context, Event, Location
 from query.position import HEADER, Position
@@ -30,7 +31,7 @@ class Staleness(SchemaExtension):
 schema: Final[strawberry.Schema] = make_schema(Query, types=(Event, Location, Booking), extensions=(Staleness,))
 
 
-def graphql_route(reads: Reads) -> Route:
+def graphql_route(reads: Reads, search: SearchBuilds) -> Route:
     """The route of the queries."""
 
     def context_of(request: Request) -> Context:
@@ -38,6 +39,6 @@ def graphql_route(reads: Reads) -> Route:
             viewer = person(request.headers)
         except BadUser as error:
             raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
-        return Context(reads=reads, position=Position(reads, request.headers.get(HEADER)), viewer=viewer)
+        return Context(reads=reads, search=search, position=Position(reads, request.headers.get(HEADER)), viewer=viewer)
 
     return Route("/graphql", graphql_endpoint(schema, context_of), methods=["GET", "POST"])

@@ -10,6 +10,7 @@ import strawberry
 from myevents.errors import ErrorCode, Refused
 from query import filters
 from query.graphql.types import BookingStatus, EventStatus
+from schema.event_filter import Circle, EventFilter
 
 _MOST_VALUES = 100
 
@@ -26,12 +27,12 @@ class GeoCircle:
     longitude: float
     radius_km: float
 
-    def circle(self) -> filters.Circle:
+    def circle(self) -> Circle:
         """The circle; raises `Refused` where there is no such place."""
         if not (abs(self.latitude) <= 90 and abs(self.longitude) <= 180 and 0 < self.radius_km <= 20_100):
             message = "Latitude is -90 to 90, longitude -180 to 180, radiusKm over 0 and up to 20,100."
             raise Refused(ErrorCode.INVALID_INPUT, message, ("where", "near"))
-        return filters.Circle(latitude=self.latitude, longitude=self.longitude, radius_km=self.radius_km)
+        return Circle(latitude=self.latitude, longitude=self.longitude, radius_km=self.radius_km)
 
 
 @strawberry.input
@@ -50,10 +51,10 @@ class EventWhere:
         description="Only events with at least so many seats left", default=None
     )
 
-    def filter(self) -> filters.EventFilter:
+    def filter(self) -> EventFilter:
         """The filter; raises `Refused` naming what cannot be asked for."""
         starts = self.starts or DateTimeRange()
-        return filters.EventFilter(
+        return EventFilter(
             ids=_texts(self.ids, "ids"),
             name=_text(self.name, "name"),
             status=[status.value for status in self.status] if self.status is not None else None,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
-import msgspec
 import strawberry
 
 from myevents.errors import ErrorCode, Refused
 from query import filters
 from query.graphql import inputs as i
 from query.graphql import types as t
+from query.graphql.search import Searches
 from query.graphql.types import Info
-from query.paging import Listing, Window
+from query.paging import Listing, Window, scope_of
 from schema import read_models as rows
 from schema import read_tables
 
@@ -21,7 +20,7 @@ _MOST_IDS = 100
 
 
 @strawberry.type
-class Query:
+class Query(Searches):
     @strawberry.field
     async def node(self, info: Info, id: strawberry.ID) -> t.Node | None:
         return (await _nodes(info, [id]))[0]
@@ -53,10 +52,10 @@ class Query:
         wanted = (where or i.EventWhere()).filter()
         listing = Listing(
             table=read_tables.events,
-            conditions=wanted.conditions(),
+            conditions=filters.event_conditions(wanted),
             column=filters.EVENT_ORDERS[order.field.value],
             descending=order.direction is i.Direction.DESC,
-            scope=_scope("events", wanted, order.field.value, order.direction.value),
+            scope=scope_of("events", wanted, order.field.value, order.direction.value),
         )
         window = Window(first=first, after=after, last=last, before=before)
         page = await info.context.reads.page(listing, rows.EventRow, window)
@@ -86,7 +85,7 @@ class Query:
             table=read_tables.locations,
             conditions=wanted.conditions(),
             column="name",
-            scope=_scope("locations", wanted),
+            scope=scope_of("locations", wanted),
         )
         window = Window(first=first, after=after, last=last, before=before)
         page = await info.context.reads.page(listing, rows.LocationRow, window)
@@ -121,7 +120,7 @@ class Query:
             table=read_tables.bookings,
             conditions=wanted.conditions(),
             column="created_at",
-            scope=_scope("bookings", wanted),
+            scope=scope_of("bookings", wanted),
         )
         page = await info.context.reads.page(listing, rows.BookingRow, Window(first=first, after=after))
         events = await info.context.reads.events([event_id])
@@ -141,11 +140,6 @@ class Query:
             )
             for status in await info.context.reads.statuses()
         ]
-
-
-def _scope(name: str, *parts: object) -> str:
-    """What a cursor is bound to: the list, its filter and its order."""
-    return f"{name}:{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()}"
 
 
 def _ids(ids: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import strawberry
 from msgspec import Struct
 
+from myevents.search.port import SearchBuilds
 from query.paging import Listing, Page
 from query.position import Position
 from query.reads import Reads
@@ -21,6 +22,7 @@ class Context(Struct, frozen=True, kw_only=True):
     """What a request brings: the reads, the position to wait for, and who asks."""
 
     reads: Reads
+    search: SearchBuilds
     position: Position
     viewer: str | None
 

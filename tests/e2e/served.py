@@ -29,7 +29,8 @@ class Served:
     """One `myevents serve`; may be started again on the same port."""
 
     def __init__(self, database_url: str, log: Path) -> None:
-        self._environment = {**os.environ, "MYEVENTS_DATABASE_URL": database_url}
+        search = f"embedded:{log.parent / 'search'}"
+        self._environment = {**os.environ, "MYEVENTS_DATABASE_URL": database_url, "MYEVENTS_SEARCH_URL": search}
         self._log = log
         self.port = free_port()
         self._environment["MYEVENTS_PORT"] = str(self.port)

@@ -1,0 +1,225 @@
+"""The search index as a consumer of the log, of its own: neither it nor the read models wait for each other."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Final
+
+import asyncpg
+import structlog
+from msgspec import Struct
+
+from myevents.log.port import Log
+from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
+from projector import events, locations
+from projector.model import Connection, UnfitFact
+from schema.facts import EventCreated, EventMoved, LocationFact, RecordedFact, UnreadableFact
+from schema.read_models import EventRow, LocationRow
+
+NAME: Final = "search"
+"""What the index is called among the read models."""
+
+VERSION: Final = 1
+
+BATCH: Final = 5000
+"""Facts written in one commit."""
+
+PAUSE: Final = 0.1
+"""Seconds between two commits: each waits for the disk some 15 times."""
+
+SHARE: Final = 3.0
+"""How many times as long as it worked it rests, so that those who book keep the processor."""
+
+POLL: Final = 0.5
+"""Seconds between two looks at the log when no notice comes."""
+
+_DEADLINE: Final = 5.0
+_log = structlog.get_logger()
+_PASSING: Final = (
+    OSError,
+    SearchUnavailable,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+class Parked(Struct, frozen=True):
+    """A stream that is set aside from the fact that cannot be taken on, and why."""
+
+    stream_id: str
+    partition: int
+    seq: int
+    reason: str
+
+
+class Taken(Struct, frozen=True, kw_only=True):
+    """What a round brought into the index."""
+
+    facts: int
+    checkpoints: dict[int, int]
+    parked: list[Parked]
+
+
+class SearchProjector:
+    """Keeps the index that serves up to date. One process writes it at a time; others wait for its lock."""
+
+    def __init__(self, *, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> None:
+        self._log = log
+        self._pool = pool
+        self._builds = builds
+
+    async def prepare(self) -> None:
+        """Enter the index among the read models, with the checkpoints that it really has."""
+        async with alone(self._pool) as connection:
+            await connection.execute(
+                "insert into read.builds (model, build, version, state) values ($1, 1, $2, 'live')"
+                " on conflict do nothing",
+                NAME,
+                VERSION,
+            )
+            index = await self._builds.live()
+            await index.hold()
+            held = await index.checkpoints()
+            heads = await self._log.heads()
+            if any(seq > heads.get(partition, 0) for partition, seq in held.items()):
+                # It was filled from a log that is no more.
+                _log.warning("search_filled_anew", reason="the index is ahead of the log")
+                await self._builds.serve(await self._builds.begin())
+                held = {}
+            every = {partition: held.get(partition, 0) for partition in range(self._log.partitions)}
+            await tell(connection, every)
+
+    async def run(self) -> None:
+        """Follow the log until cancelled; what passes by itself is waited for."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            try:
+                await self.prepare()
+                while True:
+                    begun = clock()
+                    if not await self.catch_up():
+                        await self._log.changed(POLL)
+                    else:
+                        await asyncio.sleep(max(PAUSE, SHARE * (clock() - begun)))
+            except _PASSING as error:
+                _log.warning("search_waits", reason=type(error).__name__)
+                await asyncio.sleep(random.uniform(0.2, 1.5))
+
+    async def catch_up(self) -> int:
+        """Take in all that is in the log now; how many facts that was."""
+        heads, done = await self._log.heads(), 0
+        while True:
+            async with alone(self._pool) as connection:
+                rows = await connection.fetch("select stream_id from read.parked_streams where model = $1", NAME)
+                index = await self._builds.live()
+                await index.hold()
+                taken = await take(index, self._log, heads, {row[0] for row in rows})
+                for parked in taken.parked:
+                    await _park(connection, parked)
+                await tell(connection, taken.checkpoints)
+            if not taken.facts:
+                return done
+            done += taken.facts
+
+
+@asynccontextmanager
+async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
+    """One writer of the index that serves at a time, and no swap meanwhile; ends with the process that held it."""
+    async with pool.acquire(timeout=_DEADLINE) as connection, connection.transaction():
+        await connection.execute("set local idle_in_transaction_session_timeout = 0")
+        await connection.execute("select pg_advisory_xact_lock(hashtext('myevents search'))")
+        yield connection
+
+
+async def tell(connection: Connection, checkpoints: Mapping[int, int]) -> None:
+    """Let the read models' registry say how far the index that serves has come."""
+    await connection.execute(
+        """insert into read.checkpoints as c (model, build, partition, seq)
+           select $1, 1, p, s from unnest($2::int[], $3::bigint[]) as t (p, s)
+           on conflict (model, build, partition) do update set seq = excluded.seq, applied_at = now()""",
+        NAME,
+        list(checkpoints),
+        list(checkpoints.values()),
+    )
+
+
+async def _park(connection: Connection, parked: Parked) -> None:
+    _log.error("stream_parked", model=NAME, stream=parked.stream_id, seq=parked.seq, reason=parked.reason)
+    await connection.execute(
+        """insert into read.parked_streams (model, build, stream_id, partition, seq, reason)
+           values ($1, 1, $2, $3, $4, $5) on conflict do nothing""",
+        NAME,
+        parked.stream_id,
+        parked.partition,
+        parked.seq,
+        parked.reason,
+    )
+
+
+async def take(index: SearchIndex, log: Log, heads: Mapping[int, int], parked: Collection[str]) -> Taken:
+    """Bring up to `BATCH` facts, none beyond `heads`, into the index, rows and checkpoints in one commit."""
+    checkpoints = await index.checkpoints()
+    facts: list[RecordedFact | UnreadableFact] = []
+    moved: dict[int, int] = {}
+    for partition, head in heads.items():
+        seq = checkpoints.get(partition, 0)
+        if seq < head and len(facts) < BATCH:
+            read = await log.read(partition, seq, min(BATCH - len(facts), head - seq))
+            facts += read
+            moved[partition] = read[-1].seq if read else seq
+    if not facts:
+        return Taken(facts=0, checkpoints={}, parked=[])
+    folding = await _folding(index, [fact for fact in facts if fact.stream_id not in parked])
+    await index.write(list(folding.events.values()), list(folding.moved.values()), moved)
+    return Taken(facts=len(facts), checkpoints=moved, parked=list(folding.parked.values()))
+
+
+class _Folding(Struct):
+    """Rows in hand: events, the locations known to place them in, those of them that changed, streams set aside."""
+
+    events: dict[str, EventRow]
+    known: dict[str, LocationRow]
+    moved: dict[str, LocationRow]
+    parked: dict[str, Parked]
+
+    def take(self, fact: RecordedFact | UnreadableFact) -> None:
+        """Fold one more fact in, or set its stream aside."""
+        if fact.stream_id in self.parked:
+            return
+        try:
+            if isinstance(fact, UnreadableFact):
+                self._park(fact, fact.reason)
+            elif isinstance(fact.fact, LocationFact):
+                row = locations.fold(self.known.get(fact.stream_id), fact)
+                self.known[fact.stream_id] = self.moved[fact.stream_id] = row
+            else:
+                self.events[fact.stream_id] = events.fold(self.events.get(fact.stream_id), fact)
+        except UnfitFact as error:
+            self._park(fact, str(error))
+
+    def _park(self, fact: RecordedFact | UnreadableFact, reason: str) -> None:
+        self.parked[fact.stream_id] = Parked(fact.stream_id, fact.partition, fact.seq, reason)
+
+
+async def _folding(index: SearchIndex, facts: Sequence[RecordedFact | UnreadableFact]) -> _Folding:
+    """Fold facts of any partitions onto what the index has; every event stands in its location as it is then."""
+    places = {fact.stream_id for fact in facts if fact.stream_id.startswith("loc_")}
+    for fact in facts:
+        content = fact.fact if isinstance(fact, RecordedFact) else None
+        if isinstance(content, EventCreated | EventMoved) and content.location_id is not None:
+            places.add(content.location_id)
+    streams = {fact.stream_id for fact in facts if fact.stream_id.startswith("evt_")}
+    folding = _Folding(await index.events(streams), await index.locations(places), {}, {})
+    for fact in facts:
+        folding.take(fact)
+    for row in await index.events_at(folding.moved):
+        folding.events.setdefault(row.id, row)
+    for row in folding.events.values():
+        if row.location_id is None or row.location_id in places:
+            folding.events[row.id] = events.placed(row, folding.known.get(row.location_id or ""))
+    return folding

@@ -1,0 +1,199 @@
+"""Searching: hits, facets, better spellings, suggestions."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from enum import Enum
+from typing import Final, TypeVar
+
+import msgspec
+import strawberry
+from msgspec import Struct
+
+from myevents.errors import ErrorCode, Refused
+from myevents.search import port
+from myevents.search.highlights import highlights
+from myevents.search.words import asked
+from query.graphql import inputs as i
+from query.graphql import types as t
+from query.graphql.types import Info
+from query.paging import Window, scope_of
+
+Answer = TypeVar("Answer")
+_LONGEST: Final = 200
+_SUGGESTED: Final = 10
+_BUCKETS: Final = 10
+
+
+@strawberry.enum
+class SearchOrder(Enum):
+    RELEVANCE = "RELEVANCE"
+    STARTS_AT = "STARTS_AT"
+    DISTANCE = "DISTANCE"
+
+
+@strawberry.enum
+class FacetField(Enum):
+    TOPIC = "TOPIC"
+    COUNTRY = "COUNTRY"
+    CITY = "CITY"
+    MONTH = "MONTH"
+
+
+class Searched(Struct, frozen=True, kw_only=True):
+    """A search and its page, for what is asked about it."""
+
+    index: port.SearchIndex
+    query: port.SearchQuery
+    page: port.SearchPage
+
+
+@strawberry.type(description="Full-text search: all words, typing errors forgiven, the last word as a prefix")
+class SearchHit:
+    searched: strawberry.Private[Searched]
+    hit: strawberry.Private[port.Hit]
+    score: float
+    event: t.Event
+
+    @strawberry.field(  # type: ignore[untyped-decorator]
+        description="Matching pieces with <em> marks, all else escaped"
+    )
+    def highlights(self) -> list[str]:
+        searched = self.searched
+        return highlights(self.hit.event, asked(searched.query.text), forgiving=searched.page.forgiving)
+
+
+@strawberry.type
+class SearchEdge:
+    cursor: str
+    node: SearchHit
+
+
+@strawberry.type
+class FacetBucket:
+    value: str
+    count: int
+
+
+@strawberry.type
+class Facet:
+    field: FacetField
+    buckets: list[FacetBucket]
+
+
+@strawberry.type
+class SearchConnection:
+    searched: strawberry.Private[Searched]
+    edges: list[SearchEdge]
+    nodes: list[SearchHit]
+    page_info: t.PageInfo
+    total_count: int | None
+
+    @strawberry.field
+    async def facets(self, fields: list[FacetField], first: int | None = None) -> list[Facet]:
+        size = Window(first=first).size if first is not None else _BUCKETS
+        wanted: list[port.FacetField] = [field.value for field in dict.fromkeys(fields)]
+        counted = await _answered(self.searched.index.facets(self.searched.query, wanted, size))
+        return [
+            Facet(
+                field=FacetField(field),
+                buckets=[FacetBucket(value=bucket.value, count=bucket.count) for bucket in counted[field]],
+            )
+            for field in wanted
+        ]
+
+    @strawberry.field(description="A better spelling, where there is one")  # type: ignore[untyped-decorator]
+    async def did_you_mean(self) -> str | None:
+        page = self.searched.page
+        if page.hits and not page.forgiving:
+            return None
+        return await _answered(self.searched.index.did_you_mean(self.searched.query.text))
+
+
+@strawberry.type
+class Suggestion:
+    text: str
+    event: t.Event | None
+
+
+@strawberry.type
+class Searches:
+    """What the search index answers."""
+
+    @strawberry.field
+    async def search_events(
+        self,
+        info: Info,
+        search: str,
+        first: int | None = None,
+        after: str | None = None,
+        where: i.EventWhere | None = None,
+        order_by: SearchOrder | None = None,
+    ) -> SearchConnection:
+        text = _text(search, "search")
+        wanted = (where or i.EventWhere()).filter()
+        order = order_by or SearchOrder.RELEVANCE
+        if order is SearchOrder.DISTANCE and wanted.near is None:
+            message = "DISTANCE is from where.near: give one, or another order."
+            raise Refused(ErrorCode.INVALID_INPUT, message, ("orderBy",))
+        scope = scope_of("search", text, wanted, order.value)
+        cursors = info.context.reads.cursors
+        query = port.SearchQuery(
+            text=text,
+            where=wanted,
+            order=order.value,
+            first=Window(first=first).size,
+            after=None if after is None else msgspec.convert(cursors.read(after, scope, "after"), port.SortKey),
+        )
+        index = await _index(info)
+        page = await _answered(index.search(query))
+        searched = Searched(index=index, query=query, page=page)
+        nodes = [
+            SearchHit(searched=searched, hit=hit, score=hit.score, event=t.Event.of(hit.event)) for hit in page.hits
+        ]
+        edges = [
+            SearchEdge(cursor=cursors.make(scope, hit.sort), node=node)
+            for hit, node in zip(page.hits, nodes, strict=True)
+        ]
+        return SearchConnection(
+            searched=searched,
+            edges=edges,
+            nodes=nodes,
+            page_info=t.PageInfo(
+                has_next_page=page.has_next,
+                has_previous_page=after is not None,
+                start_cursor=edges[0].cursor if edges else None,
+                end_cursor=edges[-1].cursor if edges else None,
+            ),
+            total_count=page.total,
+        )
+
+    @strawberry.field
+    async def suggest_events(self, info: Info, prefix: str, first: int | None = None) -> list[Suggestion]:
+        text = _text(prefix, "prefix")
+        size = Window(first=first).size if first is not None else _SUGGESTED
+        index = await _index(info)
+        return [Suggestion(text=row.name, event=t.Event.of(row)) for row in await _answered(index.suggest(text, size))]
+
+
+async def _index(info: Info) -> port.SearchIndex:
+    """The index that serves, once it has come to the position that is asked for."""
+    waited = await info.context.position.reached("search")
+    index = await _answered(info.context.search.live())
+    if waited:
+        await _answered(index.refresh())
+    return index
+
+
+async def _answered(answer: Awaitable[Answer]) -> Answer:
+    try:
+        return await answer
+    except port.SearchUnavailable as error:
+        raise Refused(ErrorCode.OVERLOADED, str(error)) from error
+
+
+def _text(text: str, name: str) -> str:
+    checked = i.checked_text(text, name)
+    if len(checked) > _LONGEST:
+        raise Refused(ErrorCode.INVALID_INPUT, f"It takes up to {_LONGEST} characters.", (name,))
+    return checked
