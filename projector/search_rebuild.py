@@ -26,7 +26,8 @@ async def rebuild_search(
     """
     build = await builds.begin()
     new = await builds.open(build)
-    await _bring(new, log, await log.heads(), progress)
+    # The live index is what the new one is compared with, so it never runs ahead of it.
+    await _bring(new, log, await (await builds.live()).checkpoints(), progress)
     async with alone(pool) as connection:
         # Whoever writes the live index waits from here on, queries do not: nobody sees it go back in time.
         live = await builds.live()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 
-import asyncpg
 import pytest
 
 from command.inputs import HallInput, LocationPatchInput, TimesInput, take
@@ -17,6 +16,7 @@ from projector.run import Projector
 from projector.verify import verify
 from schema.tables import PARTITIONS
 from tests.command_side import ANN, BEN, a_location, an_event, book, booking_id, command_side
+from tests.integration.nonsense import append_nonsense
 
 
 async def a_busy_day(service: CommandService, chance: random.Random) -> None:
@@ -83,7 +83,7 @@ async def test_a_fact_that_cannot_be_applied_parks_its_own_stream_alone(database
     await projector.prepare()
     async with command_side(database_url) as service:
         events = [await an_event(service) for _ in range(40)]
-        await _append_nonsense(database_url, events[0])
+        await append_nonsense(database_url, events[0])
         for event in events[1:]:
             await book(service, event, 1)
     await projector.catch_up()
@@ -107,19 +107,3 @@ async def test_verify_tells_of_a_row_that_the_log_does_not_bear_out(database_url
     assert await verify(log=log, pool=pool) == [f"events {event} differs from the log in seats_booked."]
     await log.close()
     await pool.close()
-
-
-async def _append_nonsense(database_url: str, stream: str) -> None:
-    """A fact from the future, of a type that nobody knows yet."""
-    connection = await asyncpg.connect(database_url)
-    async with connection.transaction():
-        partition = await connection.fetchval("select partition from facts where stream_id = $1 limit 1", stream)
-        seq = await connection.fetchval("update heads set seq = seq + 1 where partition = $1 returning seq", partition)
-        await connection.execute(
-            """insert into facts (partition, seq, stream_id, version, type, schema_version, data, metadata, recorded_at)
-               values ($1, $2, $3, 3, 'EventSoldToMars', 1, '{}', '{"commandId": "cmd_x"}', now())""",
-            partition,
-            seq,
-            stream,
-        )
-    await connection.close()
