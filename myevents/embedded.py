@@ -69,6 +69,8 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Use the server, starting it where nobody has; raises `EmbeddedError` where it does not come up."""
         await asyncio.to_thread(self._prepare)
+        async with self._alone():
+            await asyncio.to_thread(self._bring_programs)
         self._users = os.open(self._home / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         await _locked(self._users, fcntl.LOCK_SH)
         await self.ensure_running()
@@ -155,11 +157,11 @@ class EmbeddedPostgres:
                 raise EmbeddedError(f"{directory} is a link or belongs to somebody else: remove it.")
             if self._account is not None:
                 os.chown(directory, self._account.pw_uid, self._account.pw_gid)
-        if self._account is None:
-            return
-        if self._home.is_relative_to(_ROOTS_HOME):
+        if self._account is not None and self._home.is_relative_to(_ROOTS_HOME):
             _log.warning("embedded_postgres_elsewhere", directory=str(self._home))
-        if not _reachable(_installed()) and not self._copy().exists():
+
+    def _bring_programs(self) -> None:
+        if self._account is not None and not _reachable(_installed()) and not self._copy().exists():
             _copy_programs(_installed(), self._copy())
 
     def _sockets(self) -> Path:
