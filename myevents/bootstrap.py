@@ -29,7 +29,9 @@ from query.reads import Reads
 from query.secrets import kept_secret
 from schema.tables import PARTITIONS
 
-_PAUSE = 5.0
+_PAUSE = 1.0
+"""Seconds after which what failed is begun again."""
+
 _log = structlog.get_logger()
 
 

@@ -11,6 +11,7 @@ import asyncpg
 import structlog
 
 from myevents.log.port import Log
+from myevents.log.store import PASSING
 from projector import builds
 from projector.bookings import Bookings
 from projector.events import Events
@@ -28,7 +29,6 @@ POLL: Final = 0.5
 _log = structlog.get_logger()
 
 # Not the fact's fault: to be tried again as it is.
-_PASSING: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 _COLLISIONS: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.SerializationError)
 _AT_FAULT: Final = (UnfitFact, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
@@ -60,7 +60,7 @@ class Projector:
                 while True:
                     if not await self.catch_up():
                         await self._log.changed(POLL)
-            except (*_PASSING, *_COLLISIONS) as error:
+            except (*PASSING, *_COLLISIONS) as error:
                 _log.warning("projector_waits", reason=type(error).__name__)
                 await asyncio.sleep(random.uniform(0.1, 1.0))
 
