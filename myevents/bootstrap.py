@@ -88,6 +88,14 @@ async def search_index(settings: Settings) -> AsyncIterator[SearchBuilds]:
         await builds.close()
 
 
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreLog]]:
+    """The database and the log in it, the read models' first builds made: for those who look after them."""
+    async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
+        await Projector(log=log, pool=pool).prepare()
+        yield pool, log
+
+
 def command_side(pool: asyncpg.Pool) -> Writer:
     """What records commands, once it is entered."""
     return Writer(pool, PARTITIONS)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
-from myevents.bootstrap import command_side, connections, database, reading
+from myevents.bootstrap import command_side, database, opened
 from myevents.cli.importing import import_file
 from myevents.cli.progress import progress_bar
 from myevents.cli.running import console, run
@@ -22,14 +20,6 @@ from projector.run import Projector, read_models
 from projector.verify import verify as verified
 
 app = typer.Typer()
-
-
-@asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreLog]]:
-    """The database and the log in it, the read models' first builds made."""
-    async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
-        await Projector(log=log, pool=pool).prepare()
-        yield pool, log
 
 
 @app.command()
