@@ -22,6 +22,7 @@ from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds
 from myevents.settings import Settings
 from myevents.store import open_pool
+from projector.heartbeat import Heartbeat
 from projector.run import Projector
 from projector.search import SearchProjector
 from query.cursors import Cursors
@@ -105,10 +106,12 @@ def command_side(pool: asyncpg.Pool) -> Writer:
 async def following(pool: asyncpg.Pool, search: SearchBuilds) -> AsyncIterator[Projector]:
     """The read models and the search index follow the log, neither waiting for the other."""
     async with AsyncExitStack() as stack:
-        projector = Projector(log=await stack.enter_async_context(reading(pool)), pool=pool)
+        projector_log = await stack.enter_async_context(reading(pool))
+        projector = Projector(log=projector_log, pool=pool)
         await projector.prepare()
         searcher = SearchProjector(log=await stack.enter_async_context(reading(pool)), pool=pool, builds=search)
-        for name, run in (("read models", projector.run), ("search", searcher.run)):
+        heartbeat = Heartbeat(log=projector_log, pool=pool)
+        for name, run in (("read models", projector.run), ("search", searcher.run), ("heartbeat", heartbeat.run)):
             stack.push_async_callback(_ended, asyncio.create_task(_kept_up(name, run)))
         yield projector
 

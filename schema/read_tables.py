@@ -57,13 +57,13 @@ heartbeats: Final = sa.Table(
     metadata,
     sa.Column("model", sa.Text, primary_key=True),
     sa.Column("build", sa.Integer, primary_key=True, autoincrement=False),
-    sa.Column("head", sa.BigInteger, nullable=False),
+    sa.Column("heads", JSONB, nullable=False),
     sa.Column("at_head_at", _time, nullable=False),
     sa.Column("seen_at", _time, nullable=False),
     sa.ForeignKeyConstraint(("model", "build"), (builds.c.model, builds.c.build), ondelete="CASCADE"),
 )
-"""What projectors last saw of the log beside each build: `head` facts at `seen_at`, of which the build is known to have
-all that were there at `at_head_at`. Where no projector is alive, `seen_at` grows old and tells it."""
+"""What projectors last saw of the log beside each build: `heads`, the last seq by partition, at `seen_at`. The build is
+known to have all that was there at `at_head_at`. Where no projector is alive, `seen_at` grows old and tells it."""
 
 secrets: Final = sa.Table(
     "secrets",

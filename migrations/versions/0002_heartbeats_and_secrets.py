@@ -15,7 +15,7 @@ _STATEMENTS = (
 create table read.heartbeats (
   model text not null,
   build integer not null,
-  head bigint not null,
+  heads jsonb not null,
   at_head_at timestamptz not null,
   seen_at timestamptz not null,
   primary key (model, build),

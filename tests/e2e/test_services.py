@@ -87,6 +87,36 @@ async def test_a_killed_projector_catches_up_and_the_last_service_stops_the_data
     assert not (services.home / "data" / "postmaster.pid").exists()
 
 
+async def lags(services: Services) -> dict[str, float]:
+    """Each read model's lag in seconds."""
+    answer = await services.ask("{ readModels { name applied head lagSeconds } }")
+    assert all(model["applied"] <= model["head"] for model in answer["data"]["readModels"])
+    return {model["name"]: model["lagSeconds"] for model in answer["data"]["readModels"]}
+
+
+async def come_to_have_none(services: Services) -> None:
+    """Wait until no read model lags."""
+    async with asyncio.timeout(20):
+        while any((await lags(services)).values()):  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.1)
+
+
+async def test_an_idle_projector_shows_no_lag_and_a_killed_one_a_growing_lag(services: Services) -> None:
+    await services.start()
+    await services.create()
+    await come_to_have_none(services)
+    await asyncio.sleep(4)
+    assert await lags(services) == dict.fromkeys(("bookings", "events", "locations", "search"), 0)
+    services.projector.kill()
+    await asyncio.sleep(4)
+    before = await lags(services)
+    await asyncio.sleep(1)
+    after = await lags(services)
+    assert all(lag > 3 and after[name] >= lag + 1 for name, lag in before.items())
+    await services.projector.start()
+    await come_to_have_none(services)
+
+
 async def test_each_service_answers_for_its_own_part_alone(services: Services) -> None:
     await services.start()
     async with httpx.AsyncClient(headers=ANN) as client:
