@@ -6,8 +6,7 @@ In one process the sides share connections and the search index; a service of it
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -45,13 +44,12 @@ async def database(settings: Settings) -> AsyncIterator[str]:
         yield settings.database_url
         return
     server = EmbeddedPostgres(Path(rest))
-    await server.start()
-    watch = asyncio.create_task(server.supervise())
     try:
-        await migrate(server.dsn)
-        yield server.dsn
+        await server.start()
+        async with _running(_kept_up("embedded postgres", server.supervise)):
+            await migrate(server.dsn)
+            yield server.dsn
     finally:
-        await _ended(watch)
         await server.stop()
 
 
@@ -112,7 +110,7 @@ async def following(pool: asyncpg.Pool, search: SearchBuilds) -> AsyncIterator[P
         searcher = SearchProjector(log=await stack.enter_async_context(reading(pool)), pool=pool, builds=search)
         heartbeat = Heartbeat(log=projector_log, pool=pool)
         for name, run in (("read models", projector.run), ("search", searcher.run), ("heartbeat", heartbeat.run)):
-            stack.push_async_callback(_ended, asyncio.create_task(_kept_up(name, run)))
+            await stack.enter_async_context(_running(_kept_up(name, run)))
         yield projector
 
 
@@ -129,11 +127,16 @@ async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()
         except Exception:
-            _log.exception("follower_failed", follower=name)
+            _log.exception("failed", what=name)
         await asyncio.sleep(_PAUSE)
 
 
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do `work` meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

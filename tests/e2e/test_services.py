@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -162,3 +163,20 @@ def test_a_service_that_cannot_listen_says_so_before_it_starts_anything(tmp_path
             assert done.returncode == 2
             assert "MYEVENTS_PORT" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_service_stopped_while_its_database_starts_leaves_none_running(how: signal.Signals) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        directory = Path(made)
+        directory.chmod(0o711)
+        told = environment(f"embedded:{directory / 'postgres'}", directory)
+        running = directory / "postgres" / "data" / "postmaster.pid"
+        with subprocess.Popen([PROGRAM, "projector"], env=told, stderr=subprocess.DEVNULL) as process:
+            deadline = time.monotonic() + 60
+            while not running.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.001)
+            process.send_signal(how)
+            process.wait(60)
+        assert not running.exists()
