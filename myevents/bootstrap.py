@@ -1,25 +1,18 @@
-"""Wires the services up once: pools, writer, projector and routes, and takes them down in the reverse order."""
+"""Wires the services up once, from the settings to what runs, and takes them down in the reverse order.
+
+In one process the sides share connections and the search index; a service of its own opens what it needs of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
-import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
-from starlette.routing import Route
+import structlog
 
-from command.app import command_routes
-from command.openapi import openapi as command_openapi
-from command.service import CommandService
 from command.writer import Writer
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
@@ -28,145 +21,122 @@ from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds
 from myevents.settings import Settings
 from myevents.store import open_pool
-from myevents.web import as_problem
+from projector.heartbeat import Heartbeat
 from projector.run import Projector
 from projector.search import SearchProjector
-from query.app import query_routes
 from query.cursors import Cursors
 from query.reads import Reads
-from query.rest import openapi as query_openapi
+from query.secrets import kept_secret
 from schema.tables import PARTITIONS
 
-_PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
-<style>body{font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
-<h1>MyEvents</h1><p>The service runs. It answers at:</p><ul>
-<li><a href="/api/events">/api/events</a> and <a href="/api/locations">/api/locations</a>: REST</li>
-<li><code>/graphql</code>: queries; <code>/command</code>: mutations</li>
-<li><a href="/api/openapi.json">/api/openapi.json</a>: what REST takes and gives</li></ul>"""
+_PAUSE = 1.0
+"""Seconds after which what failed is begun again."""
 
-
-class Parts(msgspec.Struct, frozen=True, kw_only=True):
-    """What a process has running."""
-
-    pool: asyncpg.Pool
-    log: StoreLog
-    service: CommandService
-    writer: Writer
-    projector: Projector
-    reads: Reads
-    search: SearchBuilds
-    searcher: SearchProjector
+_log = structlog.get_logger()
 
 
 @asynccontextmanager
 async def database(settings: Settings) -> AsyncIterator[str]:
-    """A migrated database's address; the embedded server is started, watched, and stopped at the end."""
+    """A migrated database's address; the embedded server is started, watched, and stopped by the last who uses it."""
     scheme, _, rest = settings.database_url.partition(":")
     if scheme != "embedded":
         await migrate(settings.database_url)
         yield settings.database_url
         return
     server = EmbeddedPostgres(Path(rest))
-    await server.start()
-    watch = asyncio.create_task(server.supervise())
     try:
-        await migrate(server.dsn)
-        yield server.dsn
+        await server.start()
+        async with _running(_kept_up("embedded postgres", server.supervise)):
+            await migrate(server.dsn)
+            yield server.dsn
     finally:
-        await _ended(watch)
         await server.stop()
 
 
 @asynccontextmanager
-async def parts(dsn: str, settings: Settings, *, following: bool = True) -> AsyncIterator[Parts]:
-    """All services in one process on one database; `following` runs the projector too."""
-    async with AsyncExitStack() as stack:
-        pool = await open_pool(dsn, size=24)
-        stack.push_async_callback(_closed, pool)
-        log = StoreLog(pool, PARTITIONS)
-        stack.push_async_callback(log.close)
-        writer = await stack.enter_async_context(Writer(pool, PARTITIONS))
-        projector = Projector(log=log, pool=pool)
-        await projector.prepare()
-        search = EmbeddedBuilds(Path(settings.search_url.partition(":")[2]))
-        stack.push_async_callback(search.close)
-        # A log of its own, for whoever waits on one takes its notices.
-        search_log = StoreLog(pool, PARTITIONS)
-        stack.push_async_callback(search_log.close)
-        searcher = SearchProjector(log=search_log, pool=pool, builds=search)
-        if following:
-            stack.push_async_callback(_ended, asyncio.create_task(projector.run()))
-            stack.push_async_callback(_ended, asyncio.create_task(searcher.run()))
-        # Without a secret of one's own, cursors last as long as the process.
-        reads = Reads(pool, Cursors(settings.secret.encode() or secrets.token_bytes(32)))
-        yield Parts(
-            pool=pool,
-            log=log,
-            service=CommandService(writer),
-            writer=writer,
-            projector=projector,
-            reads=reads,
-            search=search,
-            searcher=searcher,
-        )
-
-
-def application(running: Parts) -> Starlette:
-    """Everything over HTTP."""
-
-    async def ready(_: Request) -> Response:
-        try:
-            await running.pool.fetchval("select 1", timeout=2)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return Response("the database does not answer\n", 503)
-        return Response("ready\n")
-
-    async def alive(_: Request) -> Response:
-        return Response("alive\n")
-
-    async def page(_: Request) -> Response:
-        return HTMLResponse(_PAGE)
-
-    async def described(_: Request) -> Response:
-        return Response(msgspec.json.encode(openapi()), media_type="application/json")
-
-    return Starlette(
-        routes=[
-            Route("/", page),
-            Route("/healthz", alive),
-            Route("/readyz", ready),
-            Route("/api/openapi.json", described),
-            *command_routes(running.service),
-            *query_routes(running.reads, running.search),
-        ],
-        exception_handlers={HTTPException: as_problem},
-    )
-
-
-def openapi() -> dict[str, object]:
-    """OpenAPI 3.1 of all of REST."""
-    commands, queries = command_openapi(), query_openapi()
-    paths: dict[str, dict[str, object]] = {}
-    for part in (queries, commands):
-        for path, operations in part["paths"].items():
-            paths.setdefault(path, {}).update(operations)
-    return {
-        "openapi": "3.1.0",
-        "info": {"title": "MyEvents", "version": "0.1.0"},
-        "paths": paths,
-        "components": commands["components"],
-    }
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
-
-
-async def _closed(pool: asyncpg.Pool) -> None:
+async def connections(dsn: str, *, size: int = 24) -> AsyncIterator[asyncpg.Pool]:
+    """Connections to a migrated database."""
+    pool = await open_pool(dsn, size=size)
     try:
-        async with asyncio.timeout(5):
-            await pool.close()
-    except TimeoutError:
-        pool.terminate()
+        yield pool
+    finally:
+        try:
+            async with asyncio.timeout(5):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+
+@asynccontextmanager
+async def reading(pool: asyncpg.Pool) -> AsyncIterator[StoreLog]:
+    """The log, for one reader: whoever waits for its notices takes them."""
+    log = StoreLog(pool, PARTITIONS)
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+@asynccontextmanager
+async def search_index(settings: Settings) -> AsyncIterator[SearchBuilds]:
+    """The search index, to be read or filled."""
+    builds = EmbeddedBuilds(Path(settings.search_url.partition(":")[2]))
+    try:
+        yield builds
+    finally:
+        await builds.close()
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreLog]]:
+    """The database and the log in it, the read models' first builds made: for those who look after them."""
+    async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
+        await Projector(log=log, pool=pool).prepare()
+        yield pool, log
+
+
+def command_side(pool: asyncpg.Pool) -> Writer:
+    """What records commands, once it is entered."""
+    return Writer(pool, PARTITIONS)
+
+
+@asynccontextmanager
+async def following(pool: asyncpg.Pool, search: SearchBuilds) -> AsyncIterator[Projector]:
+    """The read models and the search index follow the log, neither waiting for the other."""
+    async with AsyncExitStack() as stack:
+        projector_log = await stack.enter_async_context(reading(pool))
+        projector = Projector(log=projector_log, pool=pool)
+        await projector.prepare()
+        searcher = SearchProjector(log=await stack.enter_async_context(reading(pool)), pool=pool, builds=search)
+        heartbeat = Heartbeat(log=projector_log, pool=pool)
+        for name, run in (("read models", projector.run), ("search", searcher.run), ("heartbeat", heartbeat.run)):
+            await stack.enter_async_context(_running(_kept_up(name, run)))
+        yield projector
+
+
+async def query_side(pool: asyncpg.Pool, settings: Settings) -> Reads:
+    """What answers queries; it needs the views that the first builds come with."""
+    async with reading(pool) as log:
+        await Projector(log=log, pool=pool).prepare()
+    return Reads(pool, Cursors(settings.secret.encode() or await kept_secret(pool)))
+
+
+async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run for ever: what nobody foresaw is told, and tried again after a while; the lag shows it meanwhile."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            _log.exception("failed", what=name)
+        await asyncio.sleep(_PAUSE)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Do `work` meanwhile."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})

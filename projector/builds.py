@@ -14,14 +14,20 @@ from schema.read_tables import INDEXES, MODELS, READ_SCHEMA
 _DIALECT: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
-async def ensure_live(connection: Connection, model: ReadModel, partitions: int) -> None:
-    """Make the first build of `model` where there is none yet; safe from several processes at once."""
+async def ensure_live(connection: Connection, model: ReadModel, partitions: int) -> int:
+    """Make the first build of `model` where there is none yet; the version of the one that serves.
+
+    Safe from several processes at once, of several versions too: a build that serves is left alone.
+    """
     async with connection.transaction():
         await connection.execute("select pg_advisory_xact_lock(hashtext('myevents builds'))")
-        if await connection.fetchval("select 1 from read.builds where model = $1 and state = 'live'", model.name):
-            return
-        await create(connection, model, 1, partitions, state="live")
-        await show(connection, model, 1)
+        version: int | None = await connection.fetchval(
+            "select version from read.builds where model = $1 and state = 'live'", model.name
+        )
+        if version is None:
+            await create(connection, model, 1, partitions, state="live")
+            await show(connection, model, 1)
+        return version or model.version
 
 
 async def create(connection: Connection, model: ReadModel, build: int, partitions: int, *, state: str) -> None:
@@ -52,11 +58,3 @@ async def show(connection: Connection, model: ReadModel, build: int) -> None:
         await connection.execute(
             f"create or replace view {READ_SCHEMA}.{table.name} as select * from {READ_SCHEMA}.{table.name}_{build:d}"
         )
-
-
-async def followed(connection: Connection, model: ReadModel) -> list[int]:
-    """The builds that the projector keeps up: the live one, and old ones, so that going back is quick."""
-    rows = await connection.fetch(
-        "select build from read.builds where model = $1 and state in ('live', 'old') order by build", model.name
-    )
-    return [row[0] for row in rows]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar
+from typing import Final
 
 import asyncpg
 
@@ -14,6 +13,7 @@ from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from projector import builds
 from projector.model import Connection, ReadModel
+from projector.patience import patiently
 from projector.run import Projector
 from schema.facts import RecordedFact, UnreadableFact
 from schema.read_tables import MODELS, READ_SCHEMA
@@ -24,11 +24,9 @@ BATCH: Final = 5000
 _WORKERS: Final = 4
 _SHOWN: Final = 20
 _SECONDS: Final = 600.0
-_COLLISIONS: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.SerializationError)
 _AT_FAULT: Final = (MyEventsError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 Progress = Callable[[int, int], None]
-Result = TypeVar("Result")
 
 
 class RebuildStopped(MyEventsError):
@@ -55,12 +53,12 @@ async def rebuild(
         # The live build first: the new one is compared with it, and is never ahead of it.
         projector = Projector(log=log, pool=pool, models=(model,))
         await projector.prepare()
-        await _patiently(projector.catch_up)
+        await patiently(projector.catch_up)
         async with pool.acquire(timeout=5) as connection:
             build = await _building(connection, model, log.partitions)
             targets = await _checkpoints(connection, model, await _live(connection, model))
         await _bring(model, build, log, pool, targets, progress)
-        return await _patiently(lambda: _swap(model, build, log, pool, compare=True, force=force))
+        return await patiently(lambda: _swap(model, build, log, pool, compare=True, force=force))
 
 
 async def go_back(model: ReadModel, log: Log, pool: asyncpg.Pool) -> None:
@@ -73,7 +71,7 @@ async def go_back(model: ReadModel, log: Log, pool: asyncpg.Pool) -> None:
         )
         if build is None:
             raise RebuildStopped(f"{model.name} has no old build to go back to")
-        await _patiently(lambda: _swap(model, build, log, pool, compare=False, force=True))
+        await patiently(lambda: _swap(model, build, log, pool, compare=False, force=True))
 
 
 async def drop_old(model: ReadModel, pool: asyncpg.Pool) -> list[int]:
@@ -181,19 +179,10 @@ async def _apply(model: ReadModel, build: int, pool: asyncpg.Pool, facts: list[R
             await _apply_in(connection, model, build, readable)
 
     try:
-        await _patiently(at_once)
+        await patiently(at_once)
     except _AT_FAULT as error:
         first, last = readable[0].position, readable[-1].position
         raise RebuildStopped(f"{model.name}: {error} (in the facts {first} to {last})") from error
-
-
-async def _patiently(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Do `work` again while it meets others at a lock: a location and its events, or the projector."""
-    while True:
-        try:
-            return await work()
-        except _COLLISIONS:
-            await asyncio.sleep(random.uniform(0.01, 0.2))
 
 
 async def _apply_in(connection: Connection, model: ReadModel, build: int, facts: list[RecordedFact]) -> None:

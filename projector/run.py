@@ -11,11 +11,13 @@ import asyncpg
 import structlog
 
 from myevents.log.port import Log
+from myevents.log.store import PASSING
 from projector import builds
 from projector.bookings import Bookings
 from projector.events import Events
 from projector.locations import Locations
 from projector.model import Connection, ReadModel, UnfitFact
+from projector.patience import COLLISIONS
 from schema.facts import RecordedFact, UnreadableFact
 from schema.read_tables import CHECKPOINTS_CHANNEL
 
@@ -27,15 +29,18 @@ POLL: Final = 0.5
 
 _log = structlog.get_logger()
 
-# Not the fact's fault: to be tried again as it is.
-_PASSING: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
-_COLLISIONS: Final = (asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError, asyncpg.SerializationError)
-_AT_FAULT: Final = (UnfitFact, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+AT_FAULT: Final = (UnfitFact, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+"""What tells that a fact cannot be applied, however often it is tried."""
 
 
 def read_models() -> tuple[ReadModel, ...]:
     """All of them."""
     return (Events(), Locations(), Bookings())
+
+
+def reason_of(error: Exception) -> str:
+    """Why a fact cannot be applied. What the database says of it is not told: it may repeat the values."""
+    return str(error) if isinstance(error, UnfitFact) else type(error).__name__
 
 
 class Projector:
@@ -50,7 +55,10 @@ class Projector:
         """Make the first builds where there are none."""
         async with self._pool.acquire(timeout=5) as connection:
             for model in self._models:
-                await builds.ensure_live(connection, model, self._log.partitions)
+                version = await builds.ensure_live(connection, model, self._log.partitions)
+                if version != model.version:
+                    # A rolling upgrade: code of that version keeps it up, until a rebuild swaps.
+                    _log.warning("another_version_serves", model=model.name, serves=version, ours=model.version)
 
     async def run(self) -> None:
         """Follow the log until cancelled; what passes by itself is waited for."""
@@ -60,7 +68,7 @@ class Projector:
                 while True:
                     if not await self.catch_up():
                         await self._log.changed(POLL)
-            except (*_PASSING, *_COLLISIONS) as error:
+            except (*PASSING, *COLLISIONS) as error:
                 _log.warning("projector_waits", reason=type(error).__name__)
                 await asyncio.sleep(random.uniform(0.1, 1.0))
 
@@ -70,11 +78,13 @@ class Projector:
         return sum(await asyncio.gather(*(self._catch_up(model, heads) for model in self._models)))
 
     async def _catch_up(self, model: ReadModel, heads: dict[int, int]) -> int:
+        """Bring up the builds of this code's version: others have tables that it does not know."""
         async with self._pool.acquire(timeout=5) as connection:
             rows = await connection.fetch(
                 """select build, partition, seq from read.checkpoints join read.builds using (model, build)
-                   where model = $1 and state in ('live', 'old')""",
+                   where model = $1 and version = $2 and state in ('live', 'old')""",
                 model.name,
+                model.version,
             )
         applied = 0
         for build, partition, seq in rows:
@@ -135,7 +145,7 @@ class Projector:
         try:
             async with connection.transaction():
                 await model.apply(connection, build, readable)
-        except _AT_FAULT:
+        except AT_FAULT:
             return False
         return True
 
@@ -152,8 +162,8 @@ class Projector:
                 try:
                     async with connection.transaction():
                         await model.apply(connection, build, [fact])
-                except _AT_FAULT as error:
-                    reason = str(error) if isinstance(error, UnfitFact) else type(error).__name__
+                except AT_FAULT as error:
+                    reason = reason_of(error)
             if reason is not None:
                 parked.add(fact.stream_id)
                 _log.error("stream_parked", model=model.name, stream=fact.stream_id, seq=fact.seq, reason=reason)

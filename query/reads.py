@@ -17,20 +17,26 @@ from schema.read_models import BookingRow, EventRow, LocationRow
 DEADLINE: Final = 2.0
 """Seconds a statement may take."""
 
+FRESH: Final = 3.0
+"""Seconds after its last sign that a projector is no longer thought to be alive; it gives one a second."""
+
 Row = TypeVar("Row", EventRow, LocationRow, BookingRow)
 _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a read model's build has come."""
+    """How far a read model's build has come: `applied` facts of the `head` that projectors last saw.
+
+    `lag_seconds` is 0 where it has all of them and a projector was there just now; else the time since it last had.
+    """
 
     name: str
     version: int
     state: str
     applied: int
+    head: int
     lag_seconds: float
     parked_streams: int
-    checkpoints: dict[int, int]
 
 
 class Reads:
@@ -66,25 +72,21 @@ class Reads:
     async def statuses(self) -> list[ModelStatus]:
         """Every build of every model."""
         rows = await self._pool.fetch(
-            """select b.model, b.version, b.state, jsonb_object_agg(c.partition, c.seq) as checkpoints,
-                 sum(c.seq) as applied, extract(epoch from now() - max(c.applied_at)) as age,
-                 (select count(*) from read.parked_streams p where p.model = b.model and p.build = b.build) as parked
-               from read.builds b join read.checkpoints c using (model, build)
-               group by b.model, b.build, b.version, b.state order by b.model, b.build""",
+            """select b.model as name, b.version, b.state, p.applied, p.head,
+                 extract(epoch from case when p.at_head and h.seen_at > now() - make_interval(secs => $1)
+                   then interval '0' else now() - coalesce(h.at_head_at, b.created_at) end)::float8 as lag_seconds,
+                 (select count(*) from read.parked_streams s where s.model = b.model and s.build = b.build)
+                   as parked_streams
+               from read.builds b left join read.heartbeats h using (model, build) cross join lateral (
+                 select sum(seq)::bigint as applied, bool_and(seq >= seen) as at_head,
+                   sum(greatest(seq, seen))::bigint as head
+                 from (select seq, coalesce((h.heads ->> c.partition::text)::bigint, 0) as seen
+                   from read.checkpoints c where c.model = b.model and c.build = b.build) as partitions) as p
+               order by b.model, b.build""",
+            FRESH,
             timeout=DEADLINE,
         )
-        return [
-            ModelStatus(
-                name=row["model"],
-                version=row["version"],
-                state=row["state"],
-                applied=int(row["applied"]),
-                lag_seconds=float(row["age"]),
-                parked_streams=row["parked"],
-                checkpoints=msgspec.json.decode(row["checkpoints"], type=dict[int, int]),
-            )
-            for row in rows
-        ]
+        return [ModelStatus(**dict(row)) for row in rows]
 
     async def applied(self, model: str, partition: int) -> int:
         """The seq that the live build of `model` has come to."""

@@ -52,6 +52,27 @@ parked_streams: Final = sa.Table(
 )
 """Streams set aside because the fact at (partition, seq) could not be applied; the rest goes on."""
 
+heartbeats: Final = sa.Table(
+    "heartbeats",
+    metadata,
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("build", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("heads", JSONB, nullable=False),
+    sa.Column("at_head_at", _time, nullable=False),
+    sa.Column("seen_at", _time, nullable=False),
+    sa.ForeignKeyConstraint(("model", "build"), (builds.c.model, builds.c.build), ondelete="CASCADE"),
+)
+"""What projectors last saw of the log beside each build: `heads`, the last seq by partition, at `seen_at`. The build is
+known to have all that was there at `at_head_at`. Where no projector is alive, `seen_at` grows old and tells it."""
+
+secrets: Final = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+"""What query services keep between them: the secret that signs cursors."""
+
 
 def _location_columns() -> list[sa.Column[object]]:
     return [

@@ -16,6 +16,16 @@ from schema.tables import FACTS_CHANNEL
 _COLUMNS: Final = "partition, seq, stream_id, version, type, schema_version, data, metadata, recorded_at"
 _DEADLINE: Final = 10.0
 
+PASSING: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    # What the driver makes of a connection that breaks in the middle of an answer.
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+)
+"""What a database that is away, or just comes back, answers with: it passes by itself."""
+
 
 class GapInLog(MyEventsError):
     """A seq is missing where the log promises none is; `myevents verify` tells more."""

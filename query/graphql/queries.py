@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
 import strawberry
 
 from myevents.errors import ErrorCode, Refused
@@ -130,16 +131,7 @@ class Query(Searches):
 
     @strawberry.field
     async def read_models(self, info: Info) -> list[t.ReadModelStatus]:
-        return [
-            t.ReadModelStatus(
-                name=status.name,
-                version=status.version,
-                state=status.state,
-                applied=status.applied,
-                parked_streams=status.parked_streams,
-            )
-            for status in await info.context.reads.statuses()
-        ]
+        return [t.ReadModelStatus(**msgspec.structs.asdict(status)) for status in await info.context.reads.statuses()]
 
 
 def _ids(ids: Sequence[str]) -> list[str]:

@@ -239,8 +239,10 @@ class Booking(Node):
 class ReadModelStatus:
     name: str
     version: int
-    state: str
+    state: str = strawberry.field(description="building, live or old")
     applied: int
+    head: int
+    lag_seconds: float = strawberry.field(description="Since it last had all facts, as far as is known; 0 while it has")
     parked_streams: int
 
 

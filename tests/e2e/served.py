@@ -1,4 +1,4 @@
-"""The service as a process of its own, to be asked over HTTP and killed."""
+"""The services as processes of their own, to be asked over HTTP and killed."""
 
 from __future__ import annotations
 
@@ -25,16 +25,27 @@ def free_port() -> int:
         return port
 
 
-class Served:
-    """One `myevents serve`; may be started again on the same port."""
+def environment(database_url: str, directory: Path) -> dict[str, str]:
+    """What a process is told whose database is given, and whose search index is in `directory`."""
+    search = f"embedded:{directory / 'search'}"
+    return {**os.environ, "MYEVENTS_DATABASE_URL": database_url, "MYEVENTS_SEARCH_URL": search}
 
-    def __init__(self, database_url: str, log: Path) -> None:
-        search = f"embedded:{log.parent / 'search'}"
-        self._environment = {**os.environ, "MYEVENTS_DATABASE_URL": database_url, "MYEVENTS_SEARCH_URL": search}
+
+class Served:
+    """One `myevents serve`, or another service; may be started again on the same port."""
+
+    def __init__(self, database_url: str, log: Path, service: str = "serve") -> None:
+        self._service = service
         self._log = log
-        self.port = free_port()
-        self._environment["MYEVENTS_PORT"] = str(self.port)
+        self._environment = environment(database_url, log.parent)
+        self.listen_on(free_port())
         self._process: subprocess.Popen[bytes] | None = None
+        self._told = 0
+
+    def listen_on(self, port: int) -> None:
+        """Take another port from the next start on."""
+        self.port = port
+        self._environment["MYEVENTS_PORT"] = str(port)
 
     @property
     def url(self) -> str:
@@ -43,20 +54,26 @@ class Served:
 
     async def start(self) -> None:
         """Start it and wait until it is ready."""
+        self._told = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as out:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-                [PROGRAM, "serve"], env=self._environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
+                [PROGRAM, self._service], env=self._environment, stdout=out, stderr=out, stdin=subprocess.DEVNULL
             )
         async with httpx.AsyncClient() as client:
             for _ in range(600):
-                try:
-                    if (await client.get(f"{self.url}/readyz")).status_code == 200:
-                        return
-                except httpx.TransportError:
-                    pass
+                if await self._ready(client):
+                    return
                 assert self._process.poll() is None, self._log.read_text()
                 await asyncio.sleep(0.05)
         raise AssertionError(self._log.read_text())
+
+    async def _ready(self, client: httpx.AsyncClient) -> bool:
+        if self._service == "projector":
+            return b"follow the log" in self._log.read_bytes()[self._told :]
+        try:
+            return (await client.get(f"{self.url}/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
 
     def kill(self) -> None:
         """`kill -9`."""
@@ -65,19 +82,20 @@ class Served:
         self._process.wait()
         self._process = None
 
-    def stop(self) -> None:
-        """Ctrl-C, and wait."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGINT)
-            self._process.wait(30)
-            self._process = None
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        """Ctrl-C, or another signal, and wait; its exit code."""
+        if self._process is None:
+            return 0
+        process, self._process = self._process, None
+        process.send_signal(how)
+        return process.wait(30)
 
 
 @contextmanager
-def served(database_url: str, directory: Path) -> Iterator[Served]:
+def served(database_url: str, directory: Path, service: str = "serve") -> Iterator[Served]:
     """A service that is stopped at the end, whatever happened to it."""
-    service = Served(database_url, directory / "serve.log")
+    process = Served(database_url, directory / f"{service}.log", service)
     try:
-        yield service
+        yield process
     finally:
-        service.stop()
+        process.stop()

@@ -36,7 +36,7 @@ async def test_migrating_again_changes_nothing_and_the_tables_are_those_of_the_s
 
 
 def _differences(connection: sa.Connection) -> list[object]:
-    registry = ("builds", "checkpoints", "parked_streams")
+    registry = ("builds", "checkpoints", "parked_streams", "heartbeats", "secrets")
     known = sa.MetaData()
     for table in tables.metadata.tables.values():
         table.to_metadata(known)

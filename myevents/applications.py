@@ -1,0 +1,89 @@
+"""What each service answers over HTTP: the same paths, whether in one process or in services of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import asyncpg
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import Route
+
+from command.app import command_routes
+from command.openapi import openapi as command_openapi
+from command.service import CommandService
+from myevents.search.port import SearchBuilds
+from myevents.web import as_problem
+from query.app import query_routes
+from query.reads import Reads
+from query.rest import openapi as query_openapi
+
+_DEADLINE = 2.0
+_PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
+<style>body{font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
+<h1>MyEvents</h1><p>The service runs. It answers at:</p><ul>
+<li><a href="/api/events">/api/events</a> and <a href="/api/locations">/api/locations</a>: REST</li>
+<li><code>/graphql</code>: queries; <code>/command</code>: mutations</li>
+<li><a href="/api/openapi.json">/api/openapi.json</a>: what REST takes and gives</li></ul>"""
+
+
+def everything(pool: asyncpg.Pool, service: CommandService, reads: Reads, search: SearchBuilds) -> Starlette:
+    """Commands, queries and the page."""
+
+    async def page(_: Request) -> Response:
+        return HTMLResponse(_PAGE)
+
+    routes = [Route("/", page), *command_routes(service), *query_routes(reads, search)]
+    return _application(pool, routes, openapi(query_openapi(), command_openapi()))
+
+
+def commands(pool: asyncpg.Pool, service: CommandService) -> Starlette:
+    """Commands alone."""
+    return _application(pool, command_routes(service), openapi(command_openapi()))
+
+
+def queries(pool: asyncpg.Pool, reads: Reads, search: SearchBuilds) -> Starlette:
+    """Queries alone."""
+    return _application(pool, query_routes(reads, search), openapi(query_openapi()))
+
+
+def openapi(*parts: Mapping[str, Any]) -> dict[str, object]:
+    """OpenAPI 3.1 of those parts of REST."""
+    paths: dict[str, dict[str, object]] = {}
+    components: dict[str, object] = {}
+    for part in parts:
+        for path, operations in part["paths"].items():
+            paths.setdefault(path, {}).update(operations)
+        components |= part.get("components", {})
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "MyEvents", "version": "0.1.0"},
+        "paths": paths,
+        "components": components,
+    }
+
+
+def _application(pool: asyncpg.Pool, routes: Iterable[Route], description: Mapping[str, object]) -> Starlette:
+    """Those routes, beside what every service tells of itself."""
+
+    async def ready(_: Request) -> Response:
+        try:
+            async with asyncio.timeout(_DEADLINE):
+                await pool.fetchval("select 1")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            return Response("the database does not answer\n", 503)
+        return Response("ready\n")
+
+    async def alive(_: Request) -> Response:
+        return Response("alive\n")
+
+    async def described(_: Request) -> Response:
+        return Response(msgspec.json.encode(description), media_type="application/json")
+
+    own = [Route("/healthz", alive), Route("/readyz", ready), Route("/api/openapi.json", described)]
+    return Starlette(routes=[*own, *routes], exception_handlers={HTTPException: as_problem})
