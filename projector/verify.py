@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from myevents.log.port import Log
 from myevents.log.store import GapInLog
+from projector.audit import audit
 from projector.fold import FOLDS, KINDS, Fold
 from projector.model import Connection, UnfitFact
 from schema.facts import RecordedFact, UnreadableFact
@@ -89,6 +90,7 @@ async def _examined(connection: Connection, log: Log) -> Findings:
     for live in lives:
         for table, expected in live.fold.tables().items():
             problems += await _rows(connection, table, live.build, KINDS[table], expected)
+    problems += await audit(connection, [(live.model, live.build) for live in lives])
     problems += await _parked(connection)
     behind, beyond = await _lag(connection, heads)
     return Findings(problems + beyond, behind)
