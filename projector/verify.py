@@ -193,7 +193,8 @@ async def _lag(connection: Connection, heads: Mapping[int, int]) -> tuple[list[s
         """select model, partition, seq from read.checkpoints join read.builds using (model, build)
            where state = 'live' order by 1, 2"""
     )
-    behind: list[str] = []
+    missing = sorted(FOLDS.keys() - {row[0] for row in rows})
+    behind = [f"{model} has not come to be yet." for model in missing]
     beyond: list[str] = []
     for model, partition, seq in rows:
         head = heads.get(partition, 0)

@@ -173,6 +173,8 @@ async def test_verify_tells_of_missing_extra_unreadable_and_forgotten_rows(
 
 async def test_lag_is_told_but_no_breach_unless_asked_for(database_url: str, pool: asyncpg.Pool, log: StoreLog) -> None:
     projector = Projector(log=log, pool=pool)
+    found = await examine(log=log, pool=pool)
+    assert (found.problems, found.behind) == ([], [f"{model} has not come to be yet." for model in _names()])
     await projector.prepare()
     async with command_side(database_url) as service:
         event = await an_event(service)
