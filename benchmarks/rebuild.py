@@ -1,4 +1,4 @@
-"""How fast a read model is rebuilt, in facts a second; checks the rows against what was put in.
+"""How fast read models are rebuilt and verified, in facts a second; checks the rows against what was put in.
 
 python -m benchmarks.rebuild URL [FACTS]: makes a database of its own on that server, and drops it afterwards.
 """
@@ -17,9 +17,11 @@ import asyncpg
 from migrations.run import migrate
 from myevents.log.store import StoreLog
 from myevents.store import open_pool
+from projector.audit import audit
 from projector.model import ReadModel
 from projector.rebuild import rebuild
 from projector.run import Projector, read_models
+from projector.verify import verify
 from schema import codec
 from schema.facts import (
     EventCreated,
@@ -94,6 +96,7 @@ async def _measure(dsn: str, count: int) -> None:
     print(f"catching up, all models: {count} facts in {taken:.1f} s, {count / taken:,.0f} facts/s")
     for model in read_models():
         await _one(model, log, pool, count)
+    await _verified(log, pool, count)
     seats = await pool.fetchval("select sum(seats_booked) from read.events")
     rows = await pool.fetchval("select count(*) from read.bookings")
     if (seats, rows) != (2 * bookings, bookings):
@@ -113,6 +116,22 @@ async def _one(model: ReadModel, log: StoreLog, pool: asyncpg.Pool, count: int) 
         f"rebuild {model.name}: {count} facts replayed in {replayed:.1f} s, {count / replayed:,.0f} facts/s;"
         f" compared and swapped in {compared:.2f} s; {ended - started:.1f} s in all"
     )
+
+
+async def _verified(log: StoreLog, pool: asyncpg.Pool, count: int) -> None:
+    started = time.perf_counter()
+    problems = await verify(log=log, pool=pool)
+    taken = time.perf_counter() - started
+    async with pool.acquire() as connection, connection.transaction(readonly=True):
+        started = time.perf_counter()
+        builds = await connection.fetch("select model, build from read.builds where state = 'live'")
+        await audit(connection, [(row[0], row[1]) for row in builds])
+        audited = time.perf_counter() - started
+    print(
+        f"verify: {count} facts in {taken:.1f} s, {count / taken:,.0f} facts/s; of it the audit in SQL {audited:.1f} s"
+    )
+    if problems:
+        raise SystemExit(f"wrong: {problems[:5]}")
 
 
 async def _main(url: str, count: int) -> None:

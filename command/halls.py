@@ -181,11 +181,16 @@ async def _withdraw(connection: Connection, hall_id: str) -> Refused | None:
 
 
 async def _retake(connection: Connection, claim: Take) -> Refused | None:
-    """Change what an event has of a hall; in a savepoint, since an update cannot pass over a conflict."""
+    """Change what an event has of a hall, or give it one where it was online only.
+
+    In a savepoint: other than a new row, a changed one cannot pass over a conflict.
+    """
     try:
         async with connection.transaction():
             await connection.execute(
-                "update hall_events set hall_id = $2, capacity = $3, during = $4 where event_id = $1",
+                """insert into hall_events (event_id, hall_id, capacity, during) values ($1, $2, $3, $4)
+                   on conflict (event_id) do update
+                   set hall_id = excluded.hall_id, capacity = excluded.capacity, during = excluded.during""",
                 claim.event_id,
                 claim.hall_id,
                 claim.capacity,

@@ -179,6 +179,22 @@ async def test_an_event_moves_only_to_a_hall_that_is_free_and_large_enough(datab
             assert refused.value.code is code
 
 
+async def test_an_online_event_that_moves_into_a_hall_has_it_alone(database_url: str) -> None:
+    async with command_side(database_url) as service:
+        location, (hall,) = await a_location(service, 50)
+        moved, late = await an_event(service, capacity=40), await an_event(service, capacity=40)
+        await service.move_event(ANN, moved, location, hall)
+        with pytest.raises(Refused) as refused:
+            await service.move_event(ANN, late, location, hall)
+        assert refused.value.code is ErrorCode.HALL_TAKEN
+        with pytest.raises(Refused) as refused:
+            await an_event(service, locationId=location, hallId=hall, online=False, capacity=10)
+        assert refused.value.code is ErrorCode.HALL_TAKEN
+        with pytest.raises(Refused) as refused:
+            await service.change_hall(ANN, location, hall, HallInput(name="Hall", capacity=39))
+        assert refused.value.code is ErrorCode.CAPACITY_BELOW_BOOKED
+
+
 async def test_a_new_process_knows_what_a_snapshot_and_the_facts_after_it_say(database_url: str) -> None:
     async with command_side(database_url) as service:
         event = await an_event(service, capacity=1600)

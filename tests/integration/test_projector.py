@@ -104,6 +104,9 @@ async def test_verify_tells_of_a_row_that_the_log_does_not_bear_out(database_url
     await projector.catch_up()
     assert await verify(log=log, pool=pool) == []
     await pool.execute("update read.events_1 set seats_booked = 5")
-    assert await verify(log=log, pool=pool) == [f"events {event} differs from the log in seats_booked."]
+    assert await verify(log=log, pool=pool) == [
+        f"events {event} differs from the log in seats_booked.",
+        f"events {event} is wrong in seats_booked, says the audit.",
+    ]
     await log.close()
     await pool.close()
