@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
-from myevents.bootstrap import command_side, database, opened
+from myevents.bootstrap import command_side, database, opened, search_index
 from myevents.cli.importing import import_file
 from myevents.cli.progress import progress_bar
 from myevents.cli.running import console, run
 from myevents.log.store import StoreLog
+from myevents.search.port import SearchBuilds, SearchUnavailable
 from myevents.settings import Settings
 from projector import rebuild as rebuilds
+from projector import search_rebuild
 from projector.model import ReadModel
 from projector.run import Projector, read_models
+from projector.search import NAME, SearchProjector
+from projector.search_verify import verify_search
 from projector.verify import verify as verified
 
 app = typer.Typer()
@@ -51,36 +57,43 @@ def import_(
 
 @app.command()
 def verify() -> None:
-    """Check the log and the read models; exits with 1 where something is wrong."""
+    """Check the log, the read models and the search index; exits with 1 where something is wrong."""
 
     async def done(settings: Settings) -> None:
-        async with opened(settings) as (pool, log):
+        async with opened(settings) as (pool, log), search_index(settings) as search:
             await Projector(log=log, pool=pool).catch_up()
+            with contextlib.suppress(SearchUnavailable):
+                # Where a service writes the index, it is that one that brings it up to date.
+                await SearchProjector(log=log, pool=pool, builds=search).catch_up()
             problems = await verified(log=log, pool=pool)
+            problems += await verify_search(log=log, pool=pool, builds=search)
         for problem in problems:
             console.print(f"- {problem}", markup=False)
         if problems:
             raise typer.Exit(1)
-        console.print("The log has no gap, and the read models say what it says.")
+        console.print("The log has no gap, and the read models and the search index say what it says.")
 
     run(done)
 
 
 @app.command()
 def rebuild(
-    model: Annotated[str, typer.Argument(help="events, locations or bookings")],
+    model: Annotated[str, typer.Argument(help="events, locations, bookings or search")],
     back: Annotated[bool, typer.Option("--back", help="Let the build before serve again.")] = False,
     drop_old: Annotated[bool, typer.Option("--drop-old", help="Drop the builds that do not serve.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Swap even where the builds differ.")] = False,
 ) -> None:
     """Build a read model anew from the log, beside the live one; compare; swap."""
     chosen = {known.name: known for known in read_models()}.get(model)
-    if chosen is None:
-        raise typer.BadParameter("There are the models events, locations and bookings.")
+    if chosen is None and model != NAME:
+        raise typer.BadParameter("There are the models events, locations, bookings and search.")
 
     async def done(settings: Settings) -> None:
         async with opened(settings) as (pool, log):
-            if back:
+            if chosen is None:
+                async with search_index(settings) as search:
+                    await _rebuild_index(log, pool, search, back=back, drop=drop_old, force=force)
+            elif back:
                 await rebuilds.go_back(chosen, log, pool)
             elif drop_old:
                 console.print(f"Dropped: {await rebuilds.drop_old(chosen, pool)}")
@@ -90,12 +103,25 @@ def rebuild(
     run(done)
 
 
+async def _rebuild_index(
+    log: StoreLog, pool: asyncpg.Pool, search: SearchBuilds, *, back: bool, drop: bool, force: bool
+) -> None:
+    if back:
+        await search_rebuild.go_back(log, pool, search)
+    elif drop:
+        console.print(f"Dropped: {await search_rebuild.drop_old(pool, search)}")
+    else:
+        await _shown(NAME, lambda progress: search_rebuild.rebuild_search(log, pool, search, progress, force=force))
+
+
 async def _rebuild(model: ReadModel, log: StoreLog, pool: asyncpg.Pool, force: bool) -> None:
+    await _shown(model.name, lambda progress: rebuilds.rebuild(model, log, pool, progress, force=force))
+
+
+async def _shown(name: str, rebuilding: Callable[[rebuilds.Progress], Awaitable[list[str]]]) -> None:
     with progress_bar() as bar:
-        task = bar.add_task(f"Rebuilding {model.name}")
-        differences = await rebuilds.rebuild(
-            model, log, pool, lambda done, total: bar.update(task, completed=done, total=total), force=force
-        )
+        task = bar.add_task(f"Rebuilding {name}")
+        differences = await rebuilding(lambda done, total: bar.update(task, completed=done, total=total))
     for difference in differences:
         console.print(f"- {difference}", markup=False)
-    console.print(f"The new build of {model.name} serves.")
+    console.print(f"The new build of {name} serves.")
