@@ -17,6 +17,7 @@ from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, Val
 from strawberry.types.graphql import OperationType
 
 from myevents.errors import Refused
+from myevents.graphql_limits import Limits
 from myevents.web import BodyTooLarge, body_of, problem, too_large
 
 TOKENS: Final = 1000
@@ -39,21 +40,31 @@ class Call(msgspec.Struct):
 
 
 def make_schema(
-    query: type, mutation: type | None = None, *, types: Sequence[type] = (), extensions: Sequence[type] = ()
+    query: type,
+    mutation: type | None = None,
+    *,
+    signed_in: Callable[[Any], bool],
+    types: Sequence[type] = (),
+    extensions: Sequence[type] = (),
 ) -> strawberry.Schema:
-    """A schema whose documents are bounded, parsed once, and whose own faults are not shown to callers."""
-    return strawberry.Schema(
+    """A schema whose documents are bounded, parsed once, and whose own faults are not shown to callers.
+
+    `signed_in` tells of a request's context whether it says who asks.
+    """
+    schema = strawberry.Schema(
         query=query,
         mutation=mutation,
         types=types,
         extensions=[
             *extensions,
+            lambda: Limits(lambda: schema._schema, signed_in),
             lambda: MaxTokensLimiter(max_token_count=TOKENS),
             lambda: ParserCache(maxsize=256),
             lambda: ValidationCache(maxsize=256),
             lambda: MaskErrors(should_mask_error=_is_ours_to_mend, error_message="Something went wrong on our side."),
         ],
     )
+    return schema
 
 
 def graphql_endpoint(
