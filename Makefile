@@ -19,6 +19,8 @@ bench:
 	@scripts/setup.sh dev
 	.venv/bin/python -m benchmarks.hot_event
 	.venv/bin/python -m benchmarks.hot_event_http
+	.venv/bin/python -m benchmarks.reading_http
+	.venv/bin/python -m benchmarks.rebuild
 
 servers:
 	@scripts/servers.sh up

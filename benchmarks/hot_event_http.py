@@ -5,13 +5,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
@@ -21,9 +16,9 @@ import uvloop
 from benchmarks.hot_event import EVENT
 from benchmarks.latency import CALLERS, measure, show
 from benchmarks.plain_http import Connection
+from benchmarks.service import service
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
-from tests.e2e.served import free_port
 
 USER = "MyEvents-User: usr_ann"
 
@@ -44,7 +39,7 @@ async def main(bookings: int, directory: Path) -> None:
 
 
 async def _ours(dsn: str, bookings: int) -> tuple[float, list[float]]:
-    async with _served(["-m", "myevents", "serve"], dsn) as port:
+    async with service(["-m", "myevents", "serve"], dsn) as port:
         url = f"http://127.0.0.1:{port}"
         async with httpx.AsyncClient(base_url=url, headers={"MyEvents-User": "usr_ann"}) as client:
             event = (await client.post("/api/events", json=EVENT | {"capacity": bookings})).json()["id"]
@@ -65,7 +60,7 @@ async def _baseline(dsn: str, bookings: int) -> tuple[float, list[float]]:
     await connection.execute("create table bench_event (id int primary key, seats_left int not null)")
     await connection.execute("create table bench_booking (id text primary key, user_id text, seats int not null)")
     await connection.execute("insert into bench_event values (1, $1)", bookings)
-    async with _served(["-m", "benchmarks.conditional_update"], dsn) as port:
+    async with service(["-m", "benchmarks.conditional_update"], dsn) as port:
         result = await _load(port, "/bookings", bookings)
     left = await connection.fetchval("select seats_left from bench_event")
     count = await connection.fetchval("select count(*) from bench_booking")
@@ -87,38 +82,6 @@ async def _load(port: int, path: str, bookings: int) -> tuple[float, list[float]
     for connection in free:
         connection.close()
     return result
-
-
-@asynccontextmanager
-async def _served(program: list[str], dsn: str) -> AsyncIterator[int]:
-    port, search = free_port(), tempfile.TemporaryDirectory()
-    environment = {
-        **os.environ,
-        "MYEVENTS_DATABASE_URL": dsn,
-        "MYEVENTS_SEARCH_URL": f"embedded:{search.name}",
-        "MYEVENTS_PORT": str(port),
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *program,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        async with httpx.AsyncClient() as client:
-            for _ in range(200):
-                try:
-                    await client.get(f"http://127.0.0.1:{port}/readyz")
-                    break
-                except httpx.TransportError:
-                    await asyncio.sleep(0.1)
-        yield port
-    finally:
-        process.terminate()
-        await process.wait()
-        search.cleanup()
 
 
 if __name__ == "__main__":

@@ -19,7 +19,11 @@ class Connection:
 
     async def post(self, path: str, body: bytes, *headers: str) -> int:
         """Post JSON; the answer's status, its body read and dropped."""
-        lines = [f"POST {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
+        return await self.send("POST", path, body, *headers)
+
+    async def send(self, method: str, path: str, body: bytes, *headers: str) -> int:
+        """Send a request; the answer's status, its body read and dropped."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
         self._writer.write("\r\n".join(lines).encode() + body)
         head = await self._reader.readuntil(b"\r\n\r\n")
         length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
