@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from enum import Enum
+from functools import partial
 from typing import Final, TypeVar
 
 import msgspec
@@ -65,8 +66,12 @@ class SearchHit:
 
 @strawberry.type
 class SearchEdge:
-    cursor: str
+    make_cursor: strawberry.Private[Callable[[], str]]
     node: SearchHit
+
+    @strawberry.field
+    def cursor(self) -> str:
+        return self.make_cursor()
 
 
 @strawberry.type
@@ -152,7 +157,7 @@ class Searches:
             SearchHit(searched=searched, hit=hit, score=hit.score, event=t.Event.of(hit.event)) for hit in page.hits
         ]
         edges = [
-            SearchEdge(cursor=cursors.make(scope, hit.sort), node=node)
+            SearchEdge(make_cursor=partial(cursors.make, scope, hit.sort), node=node)
             for hit, node in zip(page.hits, nodes, strict=True)
         ]
         return SearchConnection(
@@ -162,8 +167,8 @@ class Searches:
             page_info=t.PageInfo(
                 has_next_page=page.has_next,
                 has_previous_page=after is not None,
-                start_cursor=edges[0].cursor if edges else None,
-                end_cursor=edges[-1].cursor if edges else None,
+                start_cursor=edges[0].make_cursor() if edges else None,
+                end_cursor=edges[-1].make_cursor() if edges else None,
             ),
             total_count=page.total,
         )
