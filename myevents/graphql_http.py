@@ -17,6 +17,7 @@ from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, Val
 from strawberry.types.graphql import OperationType
 
 from myevents.errors import Refused
+from myevents.graphiql import graphiql_page, prefers_page
 from myevents.web import BodyTooLarge, body_of, problem, too_large
 
 TOKENS: Final = 1000
@@ -62,6 +63,8 @@ def graphql_endpoint(
     """The handler of GET (queries alone) and POST; `context_of` may raise `Refused`."""
 
     async def endpoint(request: Request) -> Response:
+        if prefers_page(request):
+            return graphiql_page(request.url.path)
         try:
             call = _from_address(request) if request.method == "GET" else await _from_body(request)
             context = context_of(request)
