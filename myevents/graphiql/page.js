@@ -8,7 +8,8 @@
 
   const examples = {
     graphql: {
-      query: `# What can be asked stands in the documentation on the left. Ctrl-Enter runs this.
+      query: `# Ctrl-Enter runs this.
+# On the left: all that can be asked.
 {
   events(first: 5) {
     nodes {
@@ -25,11 +26,12 @@
     },
     command: {
       headers: `{ "MyEvents-User": "usr_me" }`,
-      query: `# This really makes an event. It is a draft until it is published: take its id
-# to publishEvent, or say publish: true. What was refused stands under errors.
+      query: `# This really makes an event,
+# but a draft: see publishEvent.
 #
-# The headers below say who you are. With an Idempotency-Key among them, the same
-# request may be sent again and takes effect once.
+# Under Headers: who you are. With an
+# Idempotency-Key there, it takes effect
+# once, however often it is sent.
 mutation {
   createEvent(
     input: {
