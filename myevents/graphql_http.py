@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -13,11 +13,15 @@ import structlog
 from graphql import GraphQLError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from strawberry.exceptions import MissingQueryError
 from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
 from myevents.errors import Refused
 from myevents.graphiql import graphiql_page, prefers_page
+from myevents.graphql_limits import Limits
+from myevents.negotiation import best
 from myevents.web import BodyTooLarge, body_of, problem, too_large
 
 TOKENS: Final = 1000
@@ -26,7 +30,11 @@ TOKENS: Final = 1000
 DEADLINE: Final = 5.0
 """Seconds a request may take."""
 
-MEDIA_TYPE: Final = "application/graphql-response+json"
+GRAPHQL: Final = "application/graphql-response+json"
+"""What tells of a document that cannot be run by the status 400."""
+
+JSON: Final = "application/json"
+"""The older type: whatever is well-formed gets 200. It is also for those who do not say what they take."""
 
 _log = structlog.get_logger()
 
@@ -37,24 +45,40 @@ class Call(msgspec.Struct):
     query: str
     variables: dict[str, Any] | None = None
     operation_name: str | None = msgspec.field(default=None, name="operationName")
+    extensions: dict[str, Any] | None = None
+
+
+class _Schema(strawberry.Schema):
+    def process_errors(self, errors: list[GraphQLError], execution_context: object = None) -> None:
+        """Log no caller's mistake, which may hold what is theirs; ours are logged where they are masked."""
 
 
 def make_schema(
-    query: type, mutation: type | None = None, *, types: Sequence[type] = (), extensions: Sequence[type] = ()
+    query: type,
+    mutation: type | None = None,
+    *,
+    signed_in: Callable[[Any], bool],
+    types: Sequence[type] = (),
+    extensions: Sequence[type] = (),
 ) -> strawberry.Schema:
-    """A schema whose documents are bounded, parsed once, and whose own faults are not shown to callers."""
-    return strawberry.Schema(
+    """A schema whose documents are bounded, parsed once, and whose own faults are not shown to callers.
+
+    `signed_in` tells of a request's context whether it says who asks.
+    """
+    schema = _Schema(
         query=query,
         mutation=mutation,
         types=types,
         extensions=[
             *extensions,
+            lambda: Limits(lambda: schema._schema, signed_in),
             lambda: MaxTokensLimiter(max_token_count=TOKENS),
             lambda: ParserCache(maxsize=256),
             lambda: ValidationCache(maxsize=256),
             lambda: MaskErrors(should_mask_error=_is_ours_to_mend, error_message="Something went wrong on our side."),
         ],
     )
+    return schema
 
 
 def graphql_endpoint(
@@ -65,6 +89,9 @@ def graphql_endpoint(
     async def endpoint(request: Request) -> Response:
         if prefers_page(request):
             return graphiql_page(request.url.path)
+        media = best(request.headers.get("accept"), (GRAPHQL, JSON), usual=JSON)
+        if media is None:
+            return _refusal(f"The answer is {GRAPHQL} or {JSON}: accept one of them.", 406, JSON)
         try:
             call = _from_address(request) if request.method == "GET" else await _from_body(request)
             context = context_of(request)
@@ -74,19 +101,22 @@ def graphql_endpoint(
             return Response(status_code=400)
         except Refused as refused:
             return problem(refused)
+        except UnsupportedType as error:
+            return _refusal(str(error), 415, media)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            return _json({"errors": [{"message": f"This is no GraphQL request: {error}."}]}, 400)
+            return _refusal(f"This is no GraphQL request: {error}.", 400, media)
         try:
             async with asyncio.timeout(DEADLINE):
-                return await _executed(schema, call, context, mutating=request.method == "POST")
+                return await _executed(schema, call, context, media, mutating=request.method == "POST")
         except TimeoutError:
-            return _json({"errors": [{"message": "The request took too long: ask for less."}]}, 503)
+            return _refusal("The request took too long: ask for less.", 503, media)
 
     return endpoint
 
 
-async def _executed(schema: strawberry.Schema, call: Call, context: object, *, mutating: bool) -> Response:
+async def _executed(schema: strawberry.Schema, call: Call, context: object, media: str, *, mutating: bool) -> Response:
     allowed = {OperationType.QUERY, OperationType.MUTATION} if mutating else {OperationType.QUERY}
+    refused = 400 if media == GRAPHQL else 200
     try:
         result = await schema.execute(
             call.query,
@@ -95,8 +125,14 @@ async def _executed(schema: strawberry.Schema, call: Call, context: object, *, m
             operation_name=call.operation_name,
             allowed_operation_types=allowed,
         )
+    except InvalidOperationTypeError:
+        return _refusal("GET only reads: send mutations by POST.", 405, media, {"Allow": "POST"})
+    except CannotGetOperationTypeError:
+        return _refusal("The document has no operation of that name, or several and none was named.", refused, media)
+    except MissingQueryError:
+        return _refusal("There is no document in query.", 400, media)
     except (RecursionError, ValueError) as error:
-        return _json({"errors": [{"message": f"The document cannot be run: {error}."}]}, 400)
+        return _refusal(f"The document cannot be run: {error}.", refused, media)
     answer: dict[str, Any] = {"data": result.data}
     if result.extensions:
         answer["extensions"] = result.extensions
@@ -104,18 +140,27 @@ async def _executed(schema: strawberry.Schema, call: Call, context: object, *, m
         answer["errors"] = [error.formatted for error in result.errors]
         if result.data is None and not any(error.path for error in result.errors):
             del answer["data"]
-            return _json(answer, 400)
-    return _json(answer, 200)
+            return _json(answer, refused, media)
+    return _json(answer, 200, media)
+
+
+class UnsupportedType(Exception):
+    """The body is of a type that is not read here."""
 
 
 def _from_address(request: Request) -> Call:
     given: dict[str, Any] = dict(request.query_params)
-    if given.get("variables"):
-        given["variables"] = msgspec.json.decode(given["variables"])
+    for name in ("variables", "extensions"):
+        if given.get(name):
+            given[name] = msgspec.json.decode(given[name])
     return msgspec.convert(given, Call)
 
 
 async def _from_body(request: Request) -> Call:
+    kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
+    charset = parameters.replace(" ", "").replace('"', "")
+    if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
+        raise UnsupportedType(f"The body is {JSON} in UTF-8: say so in Content-Type.")
     return msgspec.json.decode(await body_of(request), type=Call)
 
 
@@ -126,11 +171,17 @@ def _is_ours_to_mend(error: GraphQLError) -> bool:
     return True
 
 
-def _json(document: dict[str, Any], status: int) -> Response:
+def _refusal(message: str, status: int, media: str, headers: Mapping[str, str] | None = None) -> Response:
+    answer = _json({"errors": [{"message": message}]}, status, media)
+    answer.headers.update(headers or {})
+    return answer
+
+
+def _json(document: dict[str, Any], status: int, media: str) -> Response:
     try:
         body = orjson.dumps(document)
     except TypeError:
         # A lone surrogate that an error repeats from the input: there is no JSON of it.
         body = orjson.dumps({"errors": [{"message": "The request holds text that is not Unicode."}]})
         status = 400
-    return Response(body, status, media_type=MEDIA_TYPE)
+    return Response(body, status, {"Vary": "Accept"}, media_type=f"{media}; charset=utf-8")

@@ -13,7 +13,12 @@ from command.service import CommandService
 from myevents.errors import Refused
 from myevents.graphql_http import graphql_endpoint, make_schema
 
-schema: Final = make_schema(Query, Mutation)
+
+def _signed_in(context: Context) -> bool:
+    return not isinstance(context.caller, Refused)
+
+
+schema: Final = make_schema(Query, Mutation, signed_in=_signed_in)
 
 
 def graphql_route(service: CommandService) -> Route:

@@ -13,6 +13,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from myevents.negotiation import best
+
 _HERE: Final = Path(__file__).parent
 
 FILES: Final = {
@@ -37,15 +39,15 @@ _TYPES: Final = {
     ".css": "text/css; charset=utf-8",
     ".txt": "text/plain; charset=utf-8",
 }
-_JSON: Final = ("application/graphql-response+json", "application/json")
+_DATA: Final = ("application/json", "application/graphql-response+json")
+_PAGE: Final = "text/html"
 
 
 def prefers_page(request: Request) -> bool:
     """Whether who asks would rather have HTML than JSON, as browsers do and programs do not."""
     if request.method not in ("GET", "HEAD"):
         return False
-    accept = ",".join(request.headers.getlist("Accept"))
-    return _quality(accept, "text/html") > max(_quality(accept, kind) for kind in _JSON)
+    return best(request.headers.get("accept"), (*_DATA, _PAGE), usual=_DATA[0]) == _PAGE
 
 
 def graphiql_page(endpoint: str) -> Response:
@@ -106,24 +108,3 @@ def _content(name: str) -> tuple[bytes, str]:
     """The file, and what tells this version of it from others."""
     body = FILES[name].read_bytes()
     return body, sha256(body).hexdigest()[:16]
-
-
-def _quality(accept: str, kind: str) -> float:
-    """How much an Accept header wants a media type: the most specific range counts, and none means not at all."""
-    ranges = {kind: 2, f"{kind.partition('/')[0]}/*": 1, "*/*": 0}
-    best = (-1, 0.0)
-    for part in accept.split(","):
-        given, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        if given in ranges:
-            best = max(best, (ranges[given], _weight(parameters)))
-    return best[1]
-
-
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        if parameter.startswith("q="):
-            try:
-                return min(max(float(parameter[2:]), 0.0), 1.0)
-            except ValueError:
-                return 0.0
-    return 1.0

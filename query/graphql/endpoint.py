@@ -28,7 +28,13 @@ class Staleness(SchemaExtension):
         return {"stale": True} if isinstance(context, Context) and context.position.stale else {}
 
 
-schema: Final[strawberry.Schema] = make_schema(Query, types=(Event, Location, Booking), extensions=(Staleness,))
+def _signed_in(context: Context) -> bool:
+    return context.viewer is not None
+
+
+schema: Final[strawberry.Schema] = make_schema(
+    Query, types=(Event, Location, Booking), extensions=(Staleness,), signed_in=_signed_in
+)
 
 
 def graphql_route(reads: Reads, search: SearchBuilds) -> Route:

@@ -9,7 +9,7 @@ import strawberry
 
 from myevents.errors import ErrorCode, Refused
 from query import filters
-from query.graphql.types import BookingStatus, EventStatus
+from query.graphql.enums import BookingStatus, EventStatus
 from schema.event_filter import Circle, EventFilter
 
 _MOST_VALUES = 100

@@ -48,21 +48,8 @@ class Query(Searches):
         where: i.EventWhere | None = None,
         order_by: i.EventOrder | None = None,
     ) -> t.EventConnection:
-        await info.context.position.reached("events")
-        order = order_by or i.EventOrder()
-        wanted = (where or i.EventWhere()).filter()
-        listing = Listing(
-            table=read_tables.events,
-            conditions=filters.event_conditions(wanted),
-            column=filters.EVENT_ORDERS[order.field.value],
-            descending=order.direction is i.Direction.DESC,
-            scope=scope_of("events", wanted, order.field.value, order.direction.value),
-        )
         window = Window(first=first, after=after, last=last, before=before)
-        page = await info.context.reads.page(listing, rows.EventRow, window)
-        nodes = [t.Event.of(row) for row in page.rows]
-        edges = [t.EventEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
-        return t.EventConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+        return await t.EventConnection.listed(info, window, where, order_by)
 
     @strawberry.field
     async def location(self, info: Info, id: strawberry.ID) -> t.Location | None:

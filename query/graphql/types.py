@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from enum import Enum
 from typing import Any
 
 import strawberry
 from msgspec import Struct
+from msgspec.structs import replace
 
 from myevents.search.port import SearchBuilds
-from query.paging import Listing, Page
+from query import filters
+from query.graphql import inputs as i
+from query.graphql.enums import BookingStatus, EventStatus
+from query.paging import Listing, Page, Window, scope_of
 from query.position import Position
 from query.reads import Reads
 from schema import read_models as rows
-from schema import values
+from schema import read_tables, values
 
 
 class Context(Struct, frozen=True, kw_only=True):
@@ -28,21 +31,6 @@ class Context(Struct, frozen=True, kw_only=True):
 
 
 Info = strawberry.Info[Context, None]
-
-
-@strawberry.enum
-class EventStatus(Enum):
-    DRAFT = "DRAFT"
-    PUBLISHED = "PUBLISHED"
-    CANCELLED = "CANCELLED"
-
-
-@strawberry.enum
-class BookingStatus(Enum):
-    HELD = "HELD"
-    CONFIRMED = "CONFIRMED"
-    CANCELLED = "CANCELLED"
-    EXPIRED = "EXPIRED"
 
 
 @strawberry.interface
@@ -93,6 +81,20 @@ class Location(Node):
     open_time: int | None = strawberry.field(description="Opening and closing hour, 0 to 24, local time")
     close_time: int | None
     halls: list[Hall]
+
+    @strawberry.field
+    async def events(
+        self,
+        info: Info,
+        first: int | None = None,
+        after: str | None = None,
+        last: int | None = None,
+        before: str | None = None,
+        where: i.EventWhere | None = None,
+        order_by: i.EventOrder | None = None,
+    ) -> EventConnection:
+        window = Window(first=first, after=after, last=last, before=before)
+        return await EventConnection.listed(info, window, where, order_by, location_id=self.id)
 
     @classmethod
     def of(cls, row: rows.LocationRow) -> Location:
@@ -274,6 +276,35 @@ class EventConnection:
     edges: list[EventEdge]
     nodes: list[Event]
     page_info: PageInfo
+
+    @classmethod
+    async def listed(
+        cls,
+        info: Info,
+        window: Window,
+        where: i.EventWhere | None,
+        order_by: i.EventOrder | None,
+        *,
+        location_id: str | None = None,
+    ) -> EventConnection:
+        """A page of the events that the filter lets by, only of those at a location where one is given."""
+        await info.context.position.reached("events")
+        order = order_by or i.EventOrder()
+        wanted = (where or i.EventWhere()).filter()
+        if location_id is not None:
+            elsewhere = wanted.location_id not in (None, location_id)
+            wanted = replace(wanted, location_id=location_id, ids=[] if elsewhere else wanted.ids)
+        listing = Listing(
+            table=read_tables.events,
+            conditions=filters.event_conditions(wanted),
+            column=filters.EVENT_ORDERS[order.field.value],
+            descending=order.direction is i.Direction.DESC,
+            scope=scope_of("events", wanted, order.field.value, order.direction.value),
+        )
+        page = await info.context.reads.page(listing, rows.EventRow, window)
+        nodes = [Event.of(row) for row in page.rows]
+        edges = [EventEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
+        return cls(listing=listing, edges=edges, nodes=nodes, page_info=page_info(page))
 
     @strawberry.field
     async def total_count(self, info: Info) -> int | None:

@@ -15,6 +15,7 @@ from tests.command_side import facts_in_log
 from tests.e2e.served import served
 
 ANN = {"MyEvents-User": "usr_ann"}
+JSON = {"Content-Type": "application/json"}
 EVENT = {
     "name": "A talk",
     "startsAt": "2027-05-01T10:00:00+02:00",
@@ -53,7 +54,7 @@ async def test_a_position_that_never_comes_is_answered_as_stale(database_url: st
             answer = await client.post(
                 "/graphql", json={"query": "{ events { nodes { id } } }"}, headers={"MyEvents-Position": "3:999"}
             )
-    assert answer.json()["extensions"] == {"stale": True}
+    assert answer.json()["extensions"]["stale"]
 
 
 async def test_a_request_waits_once_however_many_models_it_reads(database_url: str, tmp_path: Path) -> None:
@@ -152,7 +153,7 @@ async def test_bad_input_gets_a_typed_error_and_records_nothing(database_url: st
                 answer = await client.post("/api/events", content=body)
                 assert answer.status_code in (400, 404, 413), (body[:100], answer.text)
                 assert answer.json()["code"] in ("INVALID_INPUT", "NOT_FOUND")
-                graphql = await client.post("/command", content=body)
+                graphql = await client.post("/command", content=body, headers=JSON)
                 assert graphql.status_code in (400, 413), (body[:100], graphql.text)
             impossible: tuple[object, ...] = (0, -3, 10**30, "2", None, 1.5, [], True)
             for seats in impossible:
