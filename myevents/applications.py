@@ -17,6 +17,7 @@ from starlette.routing import Route
 from command.app import command_routes
 from command.openapi import openapi as command_openapi
 from command.service import CommandService
+from myevents.graphiql import graphiql_routes
 from myevents.search.port import SearchBuilds
 from myevents.web import as_problem
 from query.app import query_routes
@@ -28,7 +29,7 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
 <style>body{font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
 <h1>MyEvents</h1><p>The service runs. It answers at:</p><ul>
 <li><a href="/api/events">/api/events</a> and <a href="/api/locations">/api/locations</a>: REST</li>
-<li><code>/graphql</code>: queries; <code>/command</code>: mutations</li>
+<li><a href="/graphql">/graphql</a>: queries; <a href="/command">/command</a>: mutations; GraphiQL in a browser</li>
 <li><a href="/api/openapi.json">/api/openapi.json</a>: what REST takes and gives</li></ul>"""
 
 
@@ -86,4 +87,4 @@ def _application(pool: asyncpg.Pool, routes: Iterable[Route], description: Mappi
         return Response(msgspec.json.encode(description), media_type="application/json")
 
     own = [Route("/healthz", alive), Route("/readyz", ready), Route("/api/openapi.json", described)]
-    return Starlette(routes=[*own, *routes], exception_handlers={HTTPException: as_problem})
+    return Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})

@@ -19,6 +19,7 @@ from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOpe
 from strawberry.types.graphql import OperationType
 
 from myevents.errors import Refused
+from myevents.graphiql import graphiql_page, prefers_page
 from myevents.graphql_limits import Limits
 from myevents.negotiation import best
 from myevents.web import BodyTooLarge, body_of, problem, too_large
@@ -86,6 +87,8 @@ def graphql_endpoint(
     """The handler of GET (queries alone) and POST; `context_of` may raise `Refused`."""
 
     async def endpoint(request: Request) -> Response:
+        if prefers_page(request):
+            return graphiql_page(request.url.path)
         media = best(request.headers.get("accept"), (GRAPHQL, JSON), usual=JSON)
         if media is None:
             return _refusal(f"The answer is {GRAPHQL} or {JSON}: accept one of them.", 406, JSON)

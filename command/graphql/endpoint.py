@@ -1,4 +1,4 @@
-"""POST /command: the mutations over HTTP."""
+"""POST /command: the mutations over HTTP; GET answers a browser's GraphiQL, and `health`."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ def graphql_route(service: CommandService) -> Route:
         except Refused as refused:
             return Context(caller=refused, service=service)
 
-    return Route("/command", graphql_endpoint(schema, context_of), methods=["POST"])
+    return Route("/command", graphql_endpoint(schema, context_of), methods=["GET", "POST"])
