@@ -1,26 +1,35 @@
 """How fast read models are rebuilt and verified, in facts a second; checks the rows against what was put in.
 
-python -m benchmarks.rebuild URL [FACTS]: makes a database of its own on that server, and drops it afterwards.
+python -m benchmarks.rebuild [FACTS] [--url URL]: makes a database of its own on that server, and drops it afterwards;
+without one, on a server of its own.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import tempfile
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
+import uvloop
 
 from migrations.run import migrate
+from myevents.embedded import EmbeddedPostgres
 from myevents.log.store import StoreLog
+from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.store import open_pool
 from projector.audit import audit
+from projector.fold import FOLDS
 from projector.model import ReadModel
 from projector.rebuild import rebuild
 from projector.run import Projector, read_models
+from projector.search import SearchProjector
+from projector.search_rebuild import rebuild_search
+from projector.search_verify import verify_search
 from projector.verify import verify
 from schema import codec
 from schema.facts import (
@@ -96,6 +105,7 @@ async def _measure(dsn: str, count: int) -> None:
     print(f"catching up, all models: {count} facts in {taken:.1f} s, {count / taken:,.0f} facts/s")
     for model in read_models():
         await _one(model, log, pool, count)
+    await _search(log, pool, count)
     await _verified(log, pool, count)
     seats = await pool.fetchval("select sum(seats_booked) from read.events")
     rows = await pool.fetchval("select count(*) from read.bookings")
@@ -118,13 +128,31 @@ async def _one(model: ReadModel, log: StoreLog, pool: asyncpg.Pool, count: int) 
     )
 
 
+async def _search(log: StoreLog, pool: asyncpg.Pool, count: int) -> None:
+    with tempfile.TemporaryDirectory() as made:
+        builds = EmbeddedBuilds(Path(made))
+        searcher = SearchProjector(log=log, pool=pool, builds=builds)
+        await searcher.prepare()
+        await searcher.catch_up()
+        started = time.perf_counter()
+        await rebuild_search(log, pool, builds, lambda _done, _total: None)
+        ended = time.perf_counter()
+        print(f"rebuild search: {count} facts in {ended - started:.1f} s, {count / (ended - started):,.0f} facts/s")
+        problems = await verify_search(log=log, pool=pool, builds=builds)
+        if problems:
+            raise SystemExit(f"wrong: {problems[:5]}")
+        await builds.close()
+
+
 async def _verified(log: StoreLog, pool: asyncpg.Pool, count: int) -> None:
     started = time.perf_counter()
     problems = await verify(log=log, pool=pool)
     taken = time.perf_counter() - started
     async with pool.acquire() as connection, connection.transaction(readonly=True):
         started = time.perf_counter()
-        builds = await connection.fetch("select model, build from read.builds where state = 'live'")
+        builds = await connection.fetch(
+            "select model, build from read.builds where state = 'live' and model = any($1)", list(FOLDS)
+        )
         await audit(connection, [(row[0], row[1]) for row in builds])
         audited = time.perf_counter() - started
     print(
@@ -134,7 +162,19 @@ async def _verified(log: StoreLog, pool: asyncpg.Pool, count: int) -> None:
         raise SystemExit(f"wrong: {problems[:5]}")
 
 
-async def _main(url: str, count: int) -> None:
+async def _main(url: str | None, directory: Path, count: int) -> None:
+    if url is not None:
+        await _on(url, count)
+        return
+    server = EmbeddedPostgres(directory / "postgres")
+    await server.start()
+    try:
+        await _on(server.dsn, count)
+    finally:
+        await server.stop()
+
+
+async def _on(url: str, count: int) -> None:
     name = f"benchmark_{uuid4().hex}"
     server = await asyncpg.connect(url)
     await server.execute(f"create database {name}")
@@ -149,7 +189,9 @@ async def _main(url: str, count: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("url", help="a PostgreSQL on which databases may be made")
     parser.add_argument("facts", nargs="?", type=int, default=200_000)
+    parser.add_argument("--url", help="a PostgreSQL on which databases may be made")
     given = parser.parse_args()
-    asyncio.run(_main(given.url, max(given.facts, 3)))
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o711)
+        uvloop.run(_main(given.url, Path(made), max(given.facts, 3)))
