@@ -71,3 +71,12 @@ async def test_a_browser_makes_an_event_by_the_example_at_the_command_side(datab
     assert (seen["complaints"], seen["foreign"]) == ([], [])
     assert '"errors": []' in seen["result"].replace("\xa0", " ")
     assert "Mutation" in seen["documentation"]
+
+
+async def test_a_link_brings_its_query_along(database_url: str, tmp_path: Path) -> None:
+    with served(database_url, tmp_path) as service:
+        await service.start()
+        url = f"{service.url}/graphql?query=%7B%20mine%3A%20events%20%7B%20totalCount%20%7D%20%7D"
+        seen = await asyncio.to_thread(seen_by_a_browser, url, '"mine"', tmp_path)
+    assert (seen["complaints"], seen["foreign"]) == ([], [])
+    assert '"totalCount": 0' in seen["result"].replace("\xa0", " ")

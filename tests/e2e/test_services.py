@@ -131,7 +131,7 @@ async def test_each_service_answers_for_its_own_part_alone(services: Services) -
 
         for service in (services.command, services.query):
             assert await status(service, "GET", "/healthz") == 200
-        assert await status(services.command, "POST", "/command") == 400
+        assert await status(services.command, "POST", "/command") == 415
         assert await status(services.query, "POST", "/command") == 404
         assert await status(services.command, "GET", "/graphql?query={__typename}") == 404
         assert await status(services.query, "GET", "/graphql?query={__typename}") == 200
