@@ -11,6 +11,7 @@ import orjson
 import strawberry
 import structlog
 from graphql import GraphQLError
+from graphql.execution import Executor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from strawberry.exceptions import MissingQueryError
@@ -59,6 +60,7 @@ def make_schema(
     *,
     signed_in: Callable[[Any], bool],
     types: Sequence[type] = (),
+    executor: type[Executor[Any]] | None = None,
     extensions: Sequence[type] = (),
 ) -> strawberry.Schema:
     """A schema whose documents are bounded, parsed once, and whose own faults are not shown to callers.
@@ -68,6 +70,7 @@ def make_schema(
     schema = _Schema(
         query=query,
         mutation=mutation,
+        execution_context_class=executor,
         types=types,
         extensions=[
             *extensions,

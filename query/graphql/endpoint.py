@@ -13,6 +13,7 @@ from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused
 from myevents.graphql_http import graphql_endpoint, make_schema
 from myevents.search.port import SearchBuilds
+from query.compiled import CompiledExecutor
 from query.graphql.queries import Query
 from query.graphql.types import Booking, Context, Event, Location
 from query.position import HEADER, Position
@@ -33,7 +34,7 @@ def _signed_in(context: Context) -> bool:
 
 
 schema: Final[strawberry.Schema] = make_schema(
-    Query, types=(Event, Location, Booking), extensions=(Staleness,), signed_in=_signed_in
+    Query, types=(Event, Location, Booking), extensions=(Staleness,), signed_in=_signed_in, executor=CompiledExecutor
 )
 
 
