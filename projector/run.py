@@ -24,7 +24,7 @@ from schema.read_tables import CHECKPOINTS_CHANNEL
 BATCH: Final = 1000
 """Facts applied in one transaction."""
 
-POLL: Final = 0.5
+POLL: Final = 2.0
 """Seconds between two looks at the log when no notice comes."""
 
 _log = structlog.get_logger()

@@ -33,7 +33,7 @@ PAUSE: Final = 0.1
 SHARE: Final = 3.0
 """How many times as long as it worked it rests, so that those who book keep the processor."""
 
-POLL: Final = 0.5
+POLL: Final = 2.0
 """Seconds between two looks at the log when no notice comes."""
 
 _DEADLINE: Final = 5.0

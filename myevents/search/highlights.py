@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from functools import lru_cache
 from typing import Final
 
 from rapidfuzz.distance import OSA
@@ -16,6 +17,9 @@ from schema.read_models import EventRow
 LONGEST: Final = 160
 """Characters of a piece of text, its marks not counted."""
 
+_SHORT: Final = 300
+"""Characters of a text whose words are remembered."""
+
 # What is joined is looked at whole first, then in its parts; marks may follow their letter.
 _WORD: Final = re.compile(rf"[{CJK}]|(?:[^\W_{CJK}]|[\u0300-\u036f])+[+#]*")
 
@@ -23,13 +27,7 @@ _WORD: Final = re.compile(rf"[{CJK}]|(?:[^\W_{CJK}]|[\u0300-\u036f])+[+#]*")
 def highlights(row: EventRow, asked: Asked, *, forgiving: bool) -> list[str]:
     """A piece of each text that has a match: name, topics, place, date, description."""
     pieces = []
-    sought = [*asked.words, *(word for phrase in asked.phrases for word in phrase)]
     for text in searched(row).values():
-        if not forgiving and JOINED.search(text) is None:
-            # Most texts have none of the words, which is quicker seen in the whole than word by word.
-            whole = fold(text)
-            if not any(word in whole for word in sought):
-                continue
         spans = _spans(text, asked, forgiving=forgiving)
         if spans:
             pieces.append(_marked(text, spans))
@@ -38,14 +36,21 @@ def highlights(row: EventRow, asked: Asked, *, forgiving: bool) -> list[str]:
 
 def _spans(text: str, asked: Asked, *, forgiving: bool) -> list[tuple[int, int]]:
     found: list[tuple[int, int]] = []
-    for match in JOINED.finditer(text):
-        if _matches("".join(re.findall(r"\w+", fold(match[0]))), asked, forgiving=forgiving):
-            found.append(match.span())
-    for match in _WORD.finditer(text):
-        inside = any(start <= match.start() and match.end() <= end for start, end in found)
-        if not inside and _matches(fold(match[0]), asked, forgiving=forgiving):
-            found.append(match.span())
+    for word, start, end in _remembered(text) if len(text) <= _SHORT else _words_in(text):
+        inside = any(begin <= start and end <= stop for begin, stop in found)
+        if not inside and _matches(word, asked, forgiving=forgiving):
+            found.append((start, end))
     return sorted(found)
+
+
+def _words_in(text: str) -> list[tuple[str, int, int]]:
+    """The folded words of a text and where they stand, those that are joined from several first."""
+    joined = [("".join(re.findall(r"\w+", fold(match[0]))), *match.span()) for match in JOINED.finditer(text)]
+    return joined + [(fold(match[0]), *match.span()) for match in _WORD.finditer(text)]
+
+
+# What is found often is found again: names, places and topics are looked through once.
+_remembered = lru_cache(maxsize=4096)(_words_in)
 
 
 def _matches(word: str, asked: Asked, *, forgiving: bool) -> bool:
