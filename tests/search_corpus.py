@@ -123,7 +123,10 @@ def _score(row: EventRow, text: str, forgiving: bool) -> float | None:
     total = 0.0
     for place, word in enumerate(wanted.words, start=1):
         begun = wanted.open_ended and place == len(wanted.words)
-        best = max(weights.FIELDS[field] * _share(word, have, begun, forgiving) for field, have in fields.items())
+        best = max(
+            weights.FIELDS[field] * _share(word, have, begun, forgiving and field in weights.FORGIVING)
+            for field, have in fields.items()
+        )
         if not best:
             return None
         total += best

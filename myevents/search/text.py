@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-import calendar
 from datetime import UTC
+from typing import Final
 
 from schema.read_models import EventRow
+
+_MONTHS: Final = [
+    "January",
+    "February",
+    "March",
+    "April",
+    "May",
+    "June",
+    "July",
+    "August",
+    "September",
+    "October",
+    "November",
+    "December",
+]
 
 
 def searched(row: EventRow) -> dict[str, str]:
@@ -17,6 +32,6 @@ def searched(row: EventRow) -> dict[str, str]:
         "name": row.name,
         "topics": ", ".join(row.topics),
         "place": ", ".join(name for name in dict.fromkeys(names) if name),
-        "date": f"{calendar.month_name[starts.month]} {starts.year}",
+        "date": f"{_MONTHS[starts.month - 1]} {starts.year}",
         "description": row.description or "",
     }

@@ -7,6 +7,9 @@ from typing import Final
 FIELDS: Final = {"name": 8.0, "topics": 6.0, "place": 4.0, "date": 2.0, "description": 1.0}
 """A word as typed, by the field that has it; the best field counts."""
 
+FORGIVING: Final = frozenset({"name", "topics", "place"})
+"""The fields in which typing errors are forgiven: in long texts and in dates too much is near everything."""
+
 BEGUN: Final = 0.75
 """The share of a word that only begins as typed."""
 

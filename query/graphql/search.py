@@ -14,7 +14,7 @@ from msgspec import Struct
 from myevents.errors import ErrorCode, Refused
 from myevents.search import port
 from myevents.search.highlights import highlights
-from myevents.search.words import asked
+from myevents.search.words import Asked, asked
 from query.graphql import inputs as i
 from query.graphql import types as t
 from query.graphql.types import Info
@@ -47,6 +47,7 @@ class Searched(Struct, frozen=True, kw_only=True):
     index: port.SearchIndex
     query: port.SearchQuery
     page: port.SearchPage
+    asked: Asked
 
 
 @strawberry.type(description="Full-text search: all words, typing errors forgiven, the last word as a prefix")
@@ -61,7 +62,7 @@ class SearchHit:
     )
     def highlights(self) -> list[str]:
         searched = self.searched
-        return highlights(self.hit.event, asked(searched.query.text), forgiving=searched.page.forgiving)
+        return highlights(self.hit.event, searched.asked, forgiving=searched.page.forgiving)
 
 
 @strawberry.type
@@ -152,7 +153,7 @@ class Searches:
         )
         index = await _index(info)
         page = await _answered(index.search(query))
-        searched = Searched(index=index, query=query, page=page)
+        searched = Searched(index=index, query=query, page=page, asked=asked(text))
         nodes = [
             SearchHit(searched=searched, hit=hit, score=hit.score, event=t.Event.of(hit.event)) for hit in page.hits
         ]

@@ -78,7 +78,7 @@ def _word(schema: tantivy.Schema, word: str, *, begun: bool, forgiving: bool) ->
         choices.append(Query.const_score_query(Query.term_query(schema, field, word), weight))
         if begun:
             choices.append(Query.const_score_query(begins(schema, field, word), weight * weights.BEGUN))
-        if forgiving and (errors := forgiven(word)):
+        if forgiving and field in weights.FORGIVING and (errors := forgiven(word)):
             near = Query.fuzzy_term_query(schema, field, word, distance=errors)
             choices.append(Query.const_score_query(near, weight * weights.MISSPELT))
     return Query.disjunction_max_query(choices)
