@@ -1,6 +1,6 @@
-"""A process of eight buyers, each wanting 1 to 4 seats again and again until nothing fits: prints what they got.
+"""A process of eight buyers, each wanting 1 to 4 seats again and again until nothing fits, of one event after another.
 
-`python -m tests.e2e.buyers URL EVENT SEED`
+`python -m tests.e2e.buyers URL SEED EVENT...` prints what they got: by event, bookings and their seats.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from tests.command_side import book, booking_id, command_side
 BUYERS = 8
 
 
-async def main(url: str, event: str, chance: random.Random) -> dict[str, int]:
-    """The bookings made, with their seats."""
-    bought: dict[str, int] = {}
+async def main(url: str, chance: random.Random, events: list[str]) -> dict[str, dict[str, int]]:
+    """The bookings made of each event, with their seats."""
+    made: dict[str, dict[str, int]] = {event: {} for event in events}
 
-    async def buy() -> None:
+    async def buy(event: str) -> None:
+        bought = made[event]
         refused = 0
         while refused < 3:
             seats = chance.randint(1, 4)
@@ -38,9 +39,10 @@ async def main(url: str, event: str, chance: random.Random) -> dict[str, int]:
                 raise
 
     async with command_side(url) as service:
-        await asyncio.gather(*(buy() for _ in range(BUYERS)))
-    return bought
+        for event in events:
+            await asyncio.gather(*(buy(event) for _ in range(BUYERS)))
+    return made
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asyncio.run(main(sys.argv[1], sys.argv[2], random.Random(sys.argv[3])))))
+    sys.stdout.write(json.dumps(asyncio.run(main(sys.argv[1], random.Random(sys.argv[2]), sys.argv[3:]))))
