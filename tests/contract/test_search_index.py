@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,6 +182,17 @@ async def test_what_is_written_again_is_there_once_as_written_last(index: Search
     assert [hit.event.version for hit in (await index.search(SearchQuery(text="other"))).hits] == [2]
     assert await index.checkpoints() == {3: 2, 4: 9}
     assert list(await index.all_events()) == [row.id]
+
+
+async def test_a_write_that_is_given_up_ends_before_the_next_one_begins(index: SearchIndex) -> None:
+    for seq in range(1, 6):
+        given_up = asyncio.create_task(index.write(conferences()[:500], [], {0: seq}))
+        await asyncio.sleep(0.01)
+        given_up.cancel()
+        last = an_event_row("Talk", seq)
+        await index.write([last], [], {1: seq})
+        assert await index.events([last.id]) == {last.id: last}
+    assert (await index.checkpoints())[1] == 5
 
 
 async def test_it_keeps_locations_and_knows_who_is_there(index: SearchIndex) -> None:

@@ -48,6 +48,8 @@ class EmbeddedIndex:
         self._seen = time.monotonic()
         self._writer: tantivy.IndexWriter | None = None
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="search")
+        # One thread writes: a write whose caller was cancelled ends before the next one begins.
+        self._writing = ThreadPoolExecutor(1, thread_name_prefix="search-writer")
         self._spelling: Spelling | None = None
 
     async def checkpoints(self) -> dict[int, int]:
@@ -72,13 +74,13 @@ class EmbeddedIndex:
 
     async def hold(self) -> None:
         """Take the writer's lock; raises `SearchUnavailable` where another process has it."""
-        await self._read(self._held)
+        await asyncio.get_running_loop().run_in_executor(self._writing, self._held)
 
     async def write(
         self, events: Sequence[EventRow], locations: Sequence[LocationRow], checkpoints: Mapping[int, int]
     ) -> None:
         """Put these in and move the checkpoints, in one commit."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, self._write, events, locations, checkpoints)
+        await asyncio.get_running_loop().run_in_executor(self._writing, self._write, events, locations, checkpoints)
 
     async def refresh(self) -> None:
         """See what another process has written."""
@@ -105,6 +107,7 @@ class EmbeddedIndex:
     async def close(self) -> None:
         """Let go of the writer's lock and of the threads."""
         self._threads.shutdown(cancel_futures=True)
+        self._writing.shutdown(cancel_futures=True)
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.wait_merging_threads()
