@@ -7,9 +7,10 @@ import contextlib
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from myevents.errors import MyEventsError
-from schema import codec
+from schema.envelope import Envelope, opened
 from schema.facts import RecordedFact, UnreadableFact
 from schema.tables import FACTS_CHANNEL
 
@@ -47,6 +48,10 @@ class StoreLog:
 
     async def read(self, partition: int, after: int, limit: int = 1000) -> list[RecordedFact | UnreadableFact]:
         """The facts of `partition` after seq `after`, at most `limit`; raises `GapInLog`."""
+        return [opened(envelope) for envelope in await self.read_envelopes(partition, after, limit)]
+
+    async def read_envelopes(self, partition: int, after: int, limit: int = 1000) -> list[Envelope]:
+        """The same, as it travels; raises `GapInLog`."""
         rows = await self._pool.fetch(
             f"select {_COLUMNS} from facts where partition = $1 and seq > $2 order by seq limit $3",
             partition,
@@ -57,7 +62,7 @@ class StoreLog:
         for expected, row in enumerate(rows, start=after + 1):
             if row["seq"] != expected:
                 raise GapInLog(f"partition {partition} has no fact {expected}, but has {row['seq']}")
-        return [_fact(row) for row in rows]
+        return [_envelope(row) for row in rows]
 
     async def read_stream(
         self, stream_id: str, after_version: int = 0, limit: int = 1000
@@ -70,7 +75,7 @@ class StoreLog:
             limit,
             timeout=_DEADLINE,
         )
-        return [_fact(row) for row in rows]
+        return [opened(_envelope(row)) for row in rows]
 
     async def heads(self) -> dict[int, int]:
         """The seq of each partition's last fact."""
@@ -105,23 +110,15 @@ class StoreLog:
         self._woken.set()
 
 
-def _fact(row: asyncpg.Record) -> RecordedFact | UnreadableFact:
-    try:
-        return RecordedFact(
-            partition=row["partition"],
-            seq=row["seq"],
-            stream_id=row["stream_id"],
-            version=row["version"],
-            fact=codec.decode(row["type"], row["schema_version"], row["data"]),
-            metadata=codec.decode_metadata(row["metadata"]),
-            recorded_at=row["recorded_at"],
-        )
-    except codec.UnknownFact as error:
-        return UnreadableFact(
-            partition=row["partition"],
-            seq=row["seq"],
-            stream_id=row["stream_id"],
-            version=row["version"],
-            type=row["type"],
-            reason=str(error),
-        )
+def _envelope(row: asyncpg.Record) -> Envelope:
+    return Envelope(
+        partition=row["partition"],
+        seq=row["seq"],
+        stream=row["stream_id"],
+        version=row["version"],
+        type=row["type"],
+        schema_version=row["schema_version"],
+        recorded_at=row["recorded_at"],
+        data=msgspec.Raw(row["data"].encode()),
+        metadata=msgspec.Raw(row["metadata"].encode()),
+    )
