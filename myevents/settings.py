@@ -16,6 +16,7 @@ class Settings:
 
     database_url: str = field(default="embedded:var/postgres", repr=False)
     search_url: str = "embedded:var/search"
+    log_url: str = "store:"
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
@@ -26,6 +27,7 @@ class Settings:
         return cls(
             database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
             search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
+            log_url=_url(environment, "MYEVENTS_LOG_URL", cls.log_url, ("store", "kafka")),
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", port),
