@@ -13,6 +13,7 @@ from pathlib import Path
 import asyncpg
 import structlog
 
+from command.forgetting import Forgetting
 from command.writer import Writer
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
@@ -95,9 +96,11 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreL
         yield pool, log
 
 
-def command_side(pool: asyncpg.Pool) -> Writer:
-    """What records commands, once it is entered."""
-    return Writer(pool, PARTITIONS)
+@asynccontextmanager
+async def command_side(pool: asyncpg.Pool) -> AsyncIterator[Writer]:
+    """What records commands; old answers are forgotten beside it."""
+    async with Writer(pool, PARTITIONS) as writer, _running(_kept_up("forgetting", Forgetting(pool).run)):
+        yield writer
 
 
 @asynccontextmanager

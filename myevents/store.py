@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import asyncpg
 from msgspec import Struct
@@ -110,6 +110,21 @@ async def remembered(
         [key for _, key in keys],
     )
     return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+
+
+async def forget_answers(connection: Connection, age: timedelta, limit: int) -> int:
+    """Delete up to `limit` remembered answers that are older than `age`; how many there were."""
+    gone: int = await connection.fetchval(
+        """with old as (
+             select user_id, key from idempotency where recorded_at < now() - $1::interval
+             order by recorded_at limit $2 for update skip locked
+           ), gone as (
+             delete from idempotency i using old where i.user_id = old.user_id and i.key = old.key returning 1
+           ) select count(*) from gone""",
+        age,
+        limit,
+    )
+    return gone
 
 
 async def append(
