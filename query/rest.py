@@ -149,14 +149,19 @@ def _one(row: msgspec.Struct | None, what: str) -> Response:
 def _document(value: Any) -> Any:
     """A row in camel case; what is only for searching stays inside."""
     if isinstance(value, msgspec.Struct):
-        names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
-        return {_camel(shown): _document(getattr(value, name)) for name, shown in names if name not in _HIDDEN}
+        return {shown: _document(getattr(value, name)) for name, shown in _shown(type(value))}
     if isinstance(value, tuple):
         return [_document(item) for item in value]
     return value
 
 
 @cache
+def _shown(kind: type[msgspec.Struct]) -> tuple[tuple[str, str], ...]:
+    """The fields of a row that are shown, and what they are called."""
+    names = zip(kind.__struct_fields__, kind.__struct_encode_fields__, strict=True)
+    return tuple((name, _camel(shown)) for name, shown in names if name not in _HIDDEN)
+
+
 def _camel(name: str) -> str:
     head, *rest = name.split("_")
     return head + "".join(part.title() for part in rest)
