@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,10 +34,12 @@ def environment(database_url: str, directory: Path) -> dict[str, str]:
 class Served:
     """One `myevents serve`, or another service; may be started again on the same port."""
 
-    def __init__(self, database_url: str, log: Path, service: str = "serve") -> None:
+    def __init__(
+        self, database_url: str, log: Path, service: str = "serve", settings: Mapping[str, str] | None = None
+    ) -> None:
         self._service = service
         self._log = log
-        self._environment = environment(database_url, log.parent)
+        self._environment = environment(database_url, log.parent) | dict(settings or {})
         self.listen_on(free_port())
         self._process: subprocess.Popen[bytes] | None = None
         self._told = 0
@@ -81,6 +83,16 @@ class Served:
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
         self._process = None
+
+    def pause(self) -> None:
+        """Stop it where it is, as on a machine that hangs."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, or another signal, and wait; its exit code."""

@@ -58,11 +58,10 @@ class Services:
 
 
 @pytest.fixture
-def services() -> Iterator[Services]:
-    """Not started yet; in a directory that the server's own user may enter, where the tests run as root."""
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as exits:
-        Path(directory).chmod(0o711)
-        yield Services(Path(directory), exits)
+def services(directory: Path) -> Iterator[Services]:
+    """Not started yet."""
+    with ExitStack() as exits:
+        yield Services(directory, exits)
 
 
 async def seats(services: Services, event: str, position: str) -> tuple[int, bool]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import asyncpg
@@ -25,14 +24,6 @@ from tests.e2e.test_serving import EVENT
 
 KILLS = 20
 BUYERS = 8
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A directory that the server's own user may enter, where the tests run as root."""
-    with tempfile.TemporaryDirectory() as made:
-        Path(made).chmod(0o711)
-        yield Path(made)
 
 
 class Buyers:
