@@ -25,6 +25,7 @@ async def service(program: list[str], dsn: str) -> AsyncIterator[int]:
             "MYEVENTS_DATABASE_URL": dsn,
             "MYEVENTS_SEARCH_URL": f"embedded:{search}",
             "MYEVENTS_PORT": str(port),
+            "MYEVENTS_METRICS_PORT": "0",
         }
         process = await asyncio.create_subprocess_exec(
             sys.executable,

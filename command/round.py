@@ -60,12 +60,13 @@ class Round:
         self._partition = partition
         self._cache = cache
         self._head = 0
-        self._facts: list[NewFact] = []
         self._answers: list[RememberedAnswer] = []
         self._remembered: dict[tuple[str, str], tuple[bytes, bytes]] = {}
         self._halls: dict[str, HallOnOffer] = {}
         self.states: dict[str, State] = {}
+        self.facts: list[NewFact] = []
         self.outcomes: list[tuple[Submission, Accepted | Refused]] = []
+        self.repeated: set[Submission] = set()
 
     async def run(self, batch: list[Submission]) -> tuple[int, bool]:
         """Decide and write the batch inside the caller's transaction; the partition's head then, and whether it moved.
@@ -82,9 +83,9 @@ class Round:
         waiting = batch
         while waiting:
             waiting = await self._wave(waiting)
-        if not self._facts and not self._answers:
+        if not self.facts and not self._answers:
             return self._head, False
-        head = await store.append(self._connection, self._partition, self._head, self._facts, self._answers)
+        head = await store.append(self._connection, self._partition, self._head, self.facts, self._answers)
         return head, head != self._head
 
     async def _lock_halls(self, batch: Iterable[Submission]) -> None:
@@ -134,7 +135,11 @@ class Round:
         if key is None or known is None:
             return False
         body_hash, answer = known
-        self.outcomes.append((submission, _accepted.decode(answer) if body_hash == key.body_hash else _REUSED))
+        if body_hash == key.body_hash:
+            self.repeated.add(submission)
+            self.outcomes.append((submission, _accepted.decode(answer)))
+        else:
+            self.outcomes.append((submission, _REUSED))
         return True
 
     def _decided(self, submission: Submission) -> tuple[list[Fact], State] | None:
@@ -155,7 +160,7 @@ class Round:
         before = self.states[submission.stream_id].version
         metadata = Metadata(command_id=command.command_id, user_id=command.user_id, traceparent=command.traceparent)
         for number, fact in enumerate(facts, start=before + 1):
-            self._facts.append(
+            self.facts.append(
                 NewFact(
                     stream_id=submission.stream_id,
                     version=number,
@@ -167,7 +172,7 @@ class Round:
         self.states[submission.stream_id] = state
         accepted = Accepted(
             answer=streams.answer(submission.stream_id, state, command, facts),
-            position=f"{self._partition}:{self._head + len(self._facts)}",
+            position=f"{self._partition}:{self._head + len(self.facts)}",
         )
         self.outcomes.append((submission, accepted))
         self._remember(submission, accepted)

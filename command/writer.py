@@ -8,19 +8,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import time
 from collections import deque
 from typing import Final
 
 import asyncpg
 import structlog
+from prometheus_client import CollectorRegistry
 
 from command import snapshots, streams
+from command.counting import count_refused, count_round
 from command.notices import Notices
 from command.round import Accepted, Key, Round, Submission
 from command.states import StateCache
 from command.streams import AnyCommand
 from myevents import store
 from myevents.errors import ErrorCode, Refused, StoreUnavailable
+from myevents.telemetry.commands import CommandMetrics
 from schema.ids import partition_of
 
 ROUND_SIZE: Final = 1000
@@ -61,10 +65,17 @@ def _overloaded() -> Refused:
 class Writer:
     """Takes commands and answers each once its facts are committed, or it is refused."""
 
-    def __init__(self, pool: asyncpg.Pool, partitions: int, *, queue_size: int = QUEUE_SIZE) -> None:
+    def __init__(
+        self,
+        pool: asyncpg.Pool,
+        partitions: int,
+        *,
+        queue_size: int = QUEUE_SIZE,
+        metrics: CommandMetrics | None = None,
+    ) -> None:
         self._notices = Notices(pool)
-        self._pool = pool
-        self._partitions = [Partition(pool, self._notices, number, queue_size) for number in range(partitions)]
+        metrics = metrics or CommandMetrics(CollectorRegistry())
+        self._partitions = [Partition(pool, self._notices, number, queue_size, metrics) for number in range(partitions)]
         self._tasks: list[asyncio.Task[None]] = []
         self._notifier: asyncio.Task[None] | None = None
 
@@ -95,7 +106,9 @@ class Writer:
 class Partition:
     """One partition's bounded queue, and the task that empties it round by round."""
 
-    def __init__(self, pool: asyncpg.Pool, notices: Notices, number: int, queue_size: int) -> None:
+    def __init__(
+        self, pool: asyncpg.Pool, notices: Notices, number: int, queue_size: int, metrics: CommandMetrics
+    ) -> None:
         self._pool = pool
         self._notices = notices
         self._number = number
@@ -105,17 +118,22 @@ class Partition:
         self._cache = StateCache()
         self._snapshots = snapshots.Schedule(pool)
         self._closed = False
+        self._metrics = metrics
+        metrics.watch(number, lambda: len(self._queue))
 
     def put(self, submission: Submission) -> None:
         """Queue a command; raises `Refused` with OVERLOADED where the queue is full or closed."""
         if self._closed or len(self._queue) >= self._queue_size:
-            raise _overloaded()
+            full = _overloaded()
+            count_refused(self._metrics, (submission,), full)
+            raise full
         self._queue.append(submission)
         self._more.set()
 
     def close(self) -> None:
         """Take no more; what has not been begun is refused."""
         self._closed = True
+        count_refused(self._metrics, self._queue, _overloaded())
         while self._queue:
             _tell(self._queue.popleft(), _overloaded())
         self._more.set()
@@ -135,6 +153,7 @@ class Partition:
         except Exception as error:
             if not isinstance(error, Refused | StoreUnavailable):
                 _log.exception("round_failed", partition=self._number, commands=len(batch))
+            count_refused(self._metrics, batch, error)
             for submission in batch:
                 _tell(submission, error)
             return
@@ -158,6 +177,9 @@ class Partition:
             current = Round(connection, self._number, self._cache)
             async with connection.transaction():
                 head, appended = await current.run(batch)
+                decided = time.perf_counter()
+        self._metrics.committed(len(batch), time.perf_counter() - decided)
+        count_round(self._metrics, current)
         self._cache.keep(head, current.states)
         if appended:
             self._notices.reached(self._number, head)

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import asyncpg
 import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from command.app import command_routes
 from command.openapi import openapi as command_openapi
 from command.service import CommandService
 from myevents.graphiql import graphiql_routes
 from myevents.search.port import SearchBuilds
+from myevents.telemetry.graphql import GraphqlMetrics
+from myevents.telemetry.http import HttpMetrics, Observed
+from myevents.telemetry.process import Telemetry
 from myevents.web import as_problem
 from query.app import query_routes
 from query.reads import Reads
 from query.rest import openapi as query_openapi
 
-_DEADLINE = 2.0
 _PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
 <style>body{font:16px/1.5 system-ui;max-width:40rem;margin:4rem auto;padding:0 1rem}</style>
 <h1>MyEvents</h1><p>The service runs. It answers at:</p><ul>
@@ -33,24 +34,27 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
 <li><a href="/api/openapi.json">/api/openapi.json</a>: what REST takes and gives</li></ul>"""
 
 
-def everything(pool: asyncpg.Pool, service: CommandService, reads: Reads, search: SearchBuilds) -> Starlette:
+def everything(telemetry: Telemetry, service: CommandService, reads: Reads, search: SearchBuilds) -> ASGIApp:
     """Commands, queries and the page."""
 
     async def page(_: Request) -> Response:
         return HTMLResponse(_PAGE)
 
-    routes = [Route("/", page), *command_routes(service), *query_routes(reads, search)]
-    return _application(pool, routes, openapi(query_openapi(), command_openapi()))
+    graphql = GraphqlMetrics(telemetry.registry)
+    routes = [Route("/", page), *command_routes(service, graphql), *query_routes(reads, search, graphql)]
+    return _application(telemetry, routes, openapi(query_openapi(), command_openapi()))
 
 
-def commands(pool: asyncpg.Pool, service: CommandService) -> Starlette:
+def commands(telemetry: Telemetry, service: CommandService) -> ASGIApp:
     """Commands alone."""
-    return _application(pool, command_routes(service), openapi(command_openapi()))
+    routes = command_routes(service, GraphqlMetrics(telemetry.registry))
+    return _application(telemetry, routes, openapi(command_openapi()))
 
 
-def queries(pool: asyncpg.Pool, reads: Reads, search: SearchBuilds) -> Starlette:
+def queries(telemetry: Telemetry, reads: Reads, search: SearchBuilds) -> ASGIApp:
     """Queries alone."""
-    return _application(pool, query_routes(reads, search), openapi(query_openapi()))
+    routes = query_routes(reads, search, GraphqlMetrics(telemetry.registry))
+    return _application(telemetry, routes, openapi(query_openapi()))
 
 
 def openapi(*parts: Mapping[str, Any]) -> dict[str, object]:
@@ -69,22 +73,12 @@ def openapi(*parts: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _application(pool: asyncpg.Pool, routes: Iterable[Route], description: Mapping[str, object]) -> Starlette:
+def _application(telemetry: Telemetry, routes: Iterable[Route], description: Mapping[str, object]) -> ASGIApp:
     """Those routes, beside what every service tells of itself."""
-
-    async def ready(_: Request) -> Response:
-        try:
-            async with asyncio.timeout(_DEADLINE):
-                await pool.fetchval("select 1")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            return Response("the database does not answer\n", 503)
-        return Response("ready\n")
-
-    async def alive(_: Request) -> Response:
-        return Response("alive\n")
 
     async def described(_: Request) -> Response:
         return Response(msgspec.json.encode(description), media_type="application/json")
 
-    own = [Route("/healthz", alive), Route("/readyz", ready), Route("/api/openapi.json", described)]
-    return Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})
+    own = [*telemetry.health.routes(), Route("/api/openapi.json", described)]
+    application = Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})
+    return Observed(application, HttpMetrics(telemetry.registry, telemetry.service))

@@ -18,12 +18,20 @@ from command.writer import Writer
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
 from myevents.log.store import StoreLog
+from myevents.model_status import model_statuses
 from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds
 from myevents.settings import Settings
 from myevents.store import open_pool
+from myevents.telemetry.commands import CommandMetrics
+from myevents.telemetry.health import answers
+from myevents.telemetry.process import Telemetry
+from myevents.telemetry.read_models import Following, ReadModelMetrics
+from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
+from projector.run import NAME as MODELS
 from projector.run import Projector
+from projector.search import NAME as SEARCH
 from projector.search import SearchProjector
 from query.cursors import Cursors
 from query.reads import Reads
@@ -32,6 +40,9 @@ from schema.tables import PARTITIONS
 
 _PAUSE = 1.0
 """Seconds after which what failed is begun again."""
+
+_LOOK = 1.0
+"""Seconds that a look at the read models may take."""
 
 _log = structlog.get_logger()
 
@@ -55,9 +66,14 @@ async def database(settings: Settings) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
-async def connections(dsn: str, *, size: int = 24) -> AsyncIterator[asyncpg.Pool]:
-    """Connections to a migrated database."""
+async def connections(
+    dsn: str, *, size: int = 24, name: str = "database", telemetry: Telemetry | None = None
+) -> AsyncIterator[asyncpg.Pool]:
+    """Connections to a migrated database, whose use is told under `name`; who has them needs that it answers."""
     pool = await open_pool(dsn, size=size)
+    if telemetry is not None:
+        telemetry.pools.watch(name, pool)
+        telemetry.health.needs(answers(f"the {name}", pool))
     try:
         yield pool
     finally:
@@ -97,24 +113,44 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreL
 
 
 @asynccontextmanager
-async def command_side(pool: asyncpg.Pool) -> AsyncIterator[Writer]:
+async def command_side(pool: asyncpg.Pool, telemetry: Telemetry | None = None) -> AsyncIterator[Writer]:
     """What records commands; old answers are forgotten beside it."""
-    async with Writer(pool, PARTITIONS) as writer, _running(_kept_up("forgetting", Forgetting(pool).run)):
+    metrics = CommandMetrics(telemetry.registry) if telemetry else None
+    async with (
+        Writer(pool, PARTITIONS, metrics=metrics) as writer,
+        _running(_kept_up("forgetting", Forgetting(pool).run)),
+    ):
         yield writer
 
 
 @asynccontextmanager
-async def following(pool: asyncpg.Pool, search: SearchBuilds) -> AsyncIterator[Projector]:
+async def following(
+    pool: asyncpg.Pool, search: SearchBuilds, follows: Following | None = None
+) -> AsyncIterator[Projector]:
     """The read models and the search index follow the log, neither waiting for the other."""
     async with AsyncExitStack() as stack:
         projector_log = await stack.enter_async_context(reading(pool))
-        projector = Projector(log=projector_log, pool=pool)
+        projector = Projector(log=projector_log, pool=pool, following=follows)
         await projector.prepare()
-        searcher = SearchProjector(log=await stack.enter_async_context(reading(pool)), pool=pool, builds=search)
-        heartbeat = Heartbeat(log=projector_log, pool=pool)
-        for name, run in (("read models", projector.run), ("search", searcher.run), ("heartbeat", heartbeat.run)):
+        search_log = await stack.enter_async_context(reading(pool))
+        searcher = SearchProjector(log=search_log, pool=pool, builds=search, following=follows)
+        heartbeat = Heartbeat(log=projector_log, pool=pool, following=follows)
+        for name, run in ((MODELS, projector.run), (SEARCH, searcher.run), (HEARTBEAT, heartbeat.run)):
             await stack.enter_async_context(_running(_kept_up(name, run)))
         yield projector
+
+
+def projector_metrics(telemetry: Telemetry) -> Following:
+    """What the followers of the log tell of themselves."""
+    follows = Following(telemetry.registry)
+    follows.expect(MODELS, SEARCH, HEARTBEAT)
+    return follows
+
+
+def read_model_metrics(telemetry: Telemetry, pool: asyncpg.Pool) -> None:
+    """Tell how far the read models are, whoever keeps them up."""
+    metrics = ReadModelMetrics(telemetry.registry, lambda: model_statuses(pool, timeout=_LOOK))
+    telemetry.looks.append(metrics.look)
 
 
 async def query_side(pool: asyncpg.Pool, settings: Settings) -> Reads:

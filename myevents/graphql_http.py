@@ -23,6 +23,7 @@ from myevents.errors import Refused
 from myevents.graphiql import graphiql_page, prefers_page
 from myevents.graphql_limits import Limits
 from myevents.negotiation import best
+from myevents.telemetry.graphql import GraphqlMetrics
 from myevents.web import BodyTooLarge, body_of, problem, too_large
 
 TOKENS: Final = 1000
@@ -85,7 +86,7 @@ def make_schema(
 
 
 def graphql_endpoint(
-    schema: strawberry.Schema, context_of: Callable[[Request], object]
+    schema: strawberry.Schema, context_of: Callable[[Request], object], metrics: GraphqlMetrics
 ) -> Callable[[Request], Awaitable[Response]]:
     """The handler of GET (queries alone) and POST; `context_of` may raise `Refused`."""
 
@@ -110,14 +111,16 @@ def graphql_endpoint(
             return _refusal(f"This is no GraphQL request: {error}.", 400, media)
         try:
             async with asyncio.timeout(DEADLINE):
-                return await _executed(schema, call, context, media, mutating=request.method == "POST")
+                return await _executed(schema, call, context, media, metrics, mutating=request.method == "POST")
         except TimeoutError:
             return _refusal("The request took too long: ask for less.", 503, media)
 
     return endpoint
 
 
-async def _executed(schema: strawberry.Schema, call: Call, context: object, media: str, *, mutating: bool) -> Response:
+async def _executed(
+    schema: strawberry.Schema, call: Call, context: object, media: str, metrics: GraphqlMetrics, *, mutating: bool
+) -> Response:
     allowed = {OperationType.QUERY, OperationType.MUTATION} if mutating else {OperationType.QUERY}
     refused = 400 if media == GRAPHQL else 200
     try:
@@ -139,6 +142,8 @@ async def _executed(schema: strawberry.Schema, call: Call, context: object, medi
     answer: dict[str, Any] = {"data": result.data}
     if result.extensions:
         answer["extensions"] = result.extensions
+        if "cost" in result.extensions:
+            metrics.asked(result.extensions["cost"]["requested"])
     if result.errors:
         answer["errors"] = [error.formatted for error in result.errors]
         if result.data is None and not any(error.path for error in result.errors):

@@ -20,10 +20,17 @@ class Settings:
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
+    metrics_port: int = 9100
+    """0: nobody is told of metrics."""
+
+    metrics_port_is_given: bool = False
+    """One that is not, but is taken, is no reason not to serve."""
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ, *, port: int = 8080) -> Settings:
-        """Read `MYEVENTS_*`, `port` being the service's own; raises `SettingsError` naming what does not fit."""
+    def from_environment(
+        cls, environment: Mapping[str, str] = os.environ, *, port: int = 8080, metrics_port: int = 9100
+    ) -> Settings:
+        """Read `MYEVENTS_*`, ports being the service's own; raises `SettingsError` naming what does not fit."""
         return cls(
             database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
             search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
@@ -31,6 +38,8 @@ class Settings:
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", port),
+            metrics_port=_port(environment, "MYEVENTS_METRICS_PORT", metrics_port),
+            metrics_port_is_given="MYEVENTS_METRICS_PORT" in environment,
         )
 
 

@@ -14,11 +14,15 @@ from typing import Final
 import asyncpg
 import msgspec
 import structlog
+from prometheus_client import CollectorRegistry
 
 from myevents.log.port import Log
 from myevents.log.store import PASSING
+from myevents.telemetry.read_models import Following
 from projector.model import Connection
 from projector.patience import COLLISIONS
+
+NAME: Final = "heartbeat"
 
 BEAT: Final = 1.0
 """Seconds between two beats."""
@@ -33,7 +37,8 @@ _Heads = Mapping[int, int]
 class Heartbeat:
     """Remembers when the log was how long, and so knows up to what moment a build has everything."""
 
-    def __init__(self, *, log: Log, pool: asyncpg.Pool) -> None:
+    def __init__(self, *, log: Log, pool: asyncpg.Pool, following: Following | None = None) -> None:
+        self._following = following or Following(CollectorRegistry())
         self._log = log
         self._pool = pool
         self._seen: deque[tuple[float, _Heads]] = deque(maxlen=_REMEMBERED)
@@ -43,6 +48,7 @@ class Heartbeat:
         while True:
             try:
                 await self.beat()
+                self._following.turned(NAME)
             except (*PASSING, *COLLISIONS, asyncpg.ForeignKeyViolationError) as error:
                 # The last one: a build was dropped at this moment.
                 _log.warning("heartbeat_waits", reason=type(error).__name__)

@@ -9,9 +9,11 @@ from typing import Final
 
 import asyncpg
 import structlog
+from prometheus_client import CollectorRegistry
 
 from myevents.log.port import Log
 from myevents.log.store import PASSING
+from myevents.telemetry.read_models import Following
 from projector import builds
 from projector.bookings import Bookings
 from projector.events import Events
@@ -20,6 +22,9 @@ from projector.model import Connection, ReadModel, UnfitFact
 from projector.patience import COLLISIONS
 from schema.facts import RecordedFact, UnreadableFact
 from schema.read_tables import CHECKPOINTS_CHANNEL
+
+NAME: Final = "read models"
+"""What they are called together, as a follower of the log."""
 
 BATCH: Final = 1000
 """Facts applied in one transaction."""
@@ -46,10 +51,18 @@ def reason_of(error: Exception) -> str:
 class Projector:
     """Keeps read models up to date. Several may run: a checkpoint's lock lets one at a time go on from it."""
 
-    def __init__(self, *, log: Log, pool: asyncpg.Pool, models: Sequence[ReadModel] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        log: Log,
+        pool: asyncpg.Pool,
+        models: Sequence[ReadModel] | None = None,
+        following: Following | None = None,
+    ) -> None:
         self._log = log
         self._pool = pool
         self._models = read_models() if models is None else models
+        self._following = following or Following(CollectorRegistry())
 
     async def prepare(self) -> None:
         """Make the first builds where there are none."""
@@ -75,7 +88,9 @@ class Projector:
     async def catch_up(self) -> int:
         """Apply all that is in the log now; how many facts that was, over all models and builds."""
         heads = await self._log.heads()
-        return sum(await asyncio.gather(*(self._catch_up(model, heads) for model in self._models)))
+        applied = sum(await asyncio.gather(*(self._catch_up(model, heads) for model in self._models)))
+        self._following.turned(NAME)
+        return applied
 
     async def _catch_up(self, model: ReadModel, heads: dict[int, int]) -> int:
         """Bring up the builds of this code's version: others have tables that it does not know."""
@@ -94,6 +109,7 @@ class Projector:
                     break
                 seq = await self._apply(model, build, partition, facts)
                 applied += len(facts)
+                self._following.applied(NAME, model.name, len(facts))
         return applied
 
     async def _apply(

@@ -11,9 +11,11 @@ from typing import Final
 import asyncpg
 import structlog
 from msgspec import Struct
+from prometheus_client import CollectorRegistry
 
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
+from myevents.telemetry.read_models import Following
 from projector import events, locations
 from projector.model import Connection, UnfitFact
 from schema.facts import EventCreated, EventMoved, LocationFact, RecordedFact, UnreadableFact
@@ -68,7 +70,10 @@ class Taken(Struct, frozen=True, kw_only=True):
 class SearchProjector:
     """Keeps the index that serves up to date. One process writes it at a time; others wait for its lock."""
 
-    def __init__(self, *, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> None:
+    def __init__(
+        self, *, log: Log, pool: asyncpg.Pool, builds: SearchBuilds, following: Following | None = None
+    ) -> None:
+        self._following = following or Following(CollectorRegistry())
         self._log = log
         self._pool = pool
         self._builds = builds
@@ -123,7 +128,9 @@ class SearchProjector:
                     await _park(connection, parked)
                 await tell(connection, taken.checkpoints)
             if not taken.facts:
+                self._following.turned(NAME)
                 return done
+            self._following.applied(NAME, NAME, taken.facts)
             done += taken.facts
 
 

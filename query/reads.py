@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
+from myevents.model_status import ModelStatus, model_statuses
 from query.cursors import Cursors
 from query.paging import Listing, Page, Window
 from schema.read_models import BookingRow, EventRow, LocationRow
@@ -17,26 +18,8 @@ from schema.read_models import BookingRow, EventRow, LocationRow
 DEADLINE: Final = 2.0
 """Seconds a statement may take."""
 
-FRESH: Final = 3.0
-"""Seconds after its last sign that a projector is no longer thought to be alive; it gives one a second."""
-
 Row = TypeVar("Row", EventRow, LocationRow, BookingRow)
 _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
-
-
-class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a read model's build has come: `applied` facts of the `head` that projectors last saw.
-
-    `lag_seconds` is 0 where it has all of them and a projector was there just now; else the time since it last had.
-    """
-
-    name: str
-    version: int
-    state: str
-    applied: int
-    head: int
-    lag_seconds: float
-    parked_streams: int
 
 
 class Reads:
@@ -71,22 +54,7 @@ class Reads:
 
     async def statuses(self) -> list[ModelStatus]:
         """Every build of every model."""
-        rows = await self._pool.fetch(
-            """select b.model as name, b.version, b.state, p.applied, p.head,
-                 extract(epoch from case when p.at_head and h.seen_at > now() - make_interval(secs => $1)
-                   then interval '0' else now() - coalesce(h.at_head_at, b.created_at) end)::float8 as lag_seconds,
-                 (select count(*) from read.parked_streams s where s.model = b.model and s.build = b.build)
-                   as parked_streams
-               from read.builds b left join read.heartbeats h using (model, build) cross join lateral (
-                 select sum(seq)::bigint as applied, bool_and(seq >= seen) as at_head,
-                   sum(greatest(seq, seen))::bigint as head
-                 from (select seq, coalesce((h.heads ->> c.partition::text)::bigint, 0) as seen
-                   from read.checkpoints c where c.model = b.model and c.build = b.build) as partitions) as p
-               order by b.model, b.build""",
-            FRESH,
-            timeout=DEADLINE,
-        )
-        return [ModelStatus(**dict(row)) for row in rows]
+        return await model_statuses(self._pool, timeout=DEADLINE)
 
     async def applied(self, model: str, partition: int) -> int:
         """The seq that the live build of `model` has come to."""

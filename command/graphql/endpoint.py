@@ -12,6 +12,7 @@ from command.graphql.mutations import Context, Mutation, Query
 from command.service import CommandService
 from myevents.errors import Refused
 from myevents.graphql_http import graphql_endpoint, make_schema
+from myevents.telemetry.graphql import GraphqlMetrics
 
 
 def _signed_in(context: Context) -> bool:
@@ -21,7 +22,7 @@ def _signed_in(context: Context) -> bool:
 schema: Final = make_schema(Query, Mutation, signed_in=_signed_in)
 
 
-def graphql_route(service: CommandService) -> Route:
+def graphql_route(service: CommandService, metrics: GraphqlMetrics) -> Route:
     """The route of the mutations."""
 
     def context_of(request: Request) -> Context:
@@ -30,4 +31,4 @@ def graphql_route(service: CommandService) -> Route:
         except Refused as refused:
             return Context(caller=refused, service=service)
 
-    return Route("/command", graphql_endpoint(schema, context_of), methods=["GET", "POST"])
+    return Route("/command", graphql_endpoint(schema, context_of, metrics), methods=["GET", "POST"])

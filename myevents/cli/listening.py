@@ -7,13 +7,18 @@ import contextlib
 import gc
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import structlog
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from myevents.errors import SettingsError
 from myevents.settings import Settings
+from myevents.telemetry.health import Health
+from myevents.telemetry.process import Telemetry
+
+_log = structlog.get_logger()
 
 _GRACE = 5
 """Seconds that requests under way are given at the end."""
@@ -36,29 +41,62 @@ class _Server(uvicorn.Server):
 
 def listening(settings: Settings) -> socket.socket:
     """The socket to serve on; raises `SettingsError` where it cannot be had."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    return _socket(settings.host, settings.port, "MYEVENTS_PORT")
+
+
+def _socket(host: str, port: int, setting: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((settings.host, settings.port), family=family, backlog=2048)
+        return socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
-        at = f"{settings.host}:{settings.port}"
-        raise SettingsError(f"Nothing can listen on {at} ({error}): set MYEVENTS_HOST or MYEVENTS_PORT.") from error
+        at = f"{host}:{port}"
+        raise SettingsError(f"Nothing can listen on {at} ({error}): set MYEVENTS_HOST or {setting}.") from error
 
 
-async def serve_http(application: Starlette, at: socket.socket) -> None:
+@contextlib.asynccontextmanager
+async def telling(settings: Settings, telemetry: Telemetry) -> AsyncIterator[None]:
+    """Meanwhile tell of metrics and health on a port of their own; raises `SettingsError` where it cannot be had.
+
+    Where nobody asked for that very port, a taken one is only warned of: on a laptop something else may have it.
+    """
+    if not settings.metrics_port:
+        yield
+        return
+    try:
+        at = _socket(settings.host, settings.metrics_port, "MYEVENTS_METRICS_PORT")
+    except SettingsError as error:
+        if settings.metrics_port_is_given:
+            raise
+        _log.warning("no_metrics", reason=str(error))
+        yield
+        return
+    async with _served(telemetry.application(), at):
+        yield
+
+
+async def serve_http(application: ASGIApp, at: socket.socket, health: Health) -> None:
     """Answer requests until cancelled; those under way are answered first."""
-    config = uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE
-    )
-    server = _Server(config)
     # What is there by now stays for good: looked through again and again, it would hold requests up for tens of ms.
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GARBAGE)
     # Searches run in threads of their own, which would otherwise wait 5 ms for whoever computes.
     sys.setswitchinterval(_TURN)
+    async with _served(application, at):
+        health.started = True
+        await asyncio.Event().wait()
+
+
+@contextlib.asynccontextmanager
+async def _served(application: ASGIApp, at: socket.socket) -> AsyncIterator[None]:
+    """Answer requests meanwhile."""
+    config = uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE
+    )
+    server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[at]))
     try:
-        await asyncio.shield(serving)
-    except asyncio.CancelledError:
+        yield
+    finally:
         server.should_exit = True
         await serving

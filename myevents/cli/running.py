@@ -19,8 +19,8 @@ console = Console(stderr=True)
 """Where people are spoken to; standard output is for what other programs read."""
 
 
-def run(act: Callable[[Settings], Awaitable[None]], *, port: int = 8080) -> None:
-    """Run with the settings of the environment, where it listens being `port` unless they say otherwise."""
+def run(act: Callable[[Settings], Awaitable[None]], *, port: int = 8080, metrics_port: int = 9100) -> None:
+    """Run with the settings of the environment; ports are those given unless they say otherwise."""
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -36,7 +36,7 @@ def run(act: Callable[[Settings], Awaitable[None]], *, port: int = 8080) -> None
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        await act(Settings.from_environment(port=port))
+        await act(Settings.from_environment(port=port, metrics_port=metrics_port))
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:

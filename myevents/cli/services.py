@@ -10,11 +10,22 @@ import typer
 
 from command.service import CommandService
 from myevents import applications
-from myevents.bootstrap import command_side, connections, database, following, query_side, reading, search_index
+from myevents.bootstrap import (
+    command_side,
+    connections,
+    database,
+    following,
+    projector_metrics,
+    query_side,
+    read_model_metrics,
+    reading,
+    search_index,
+)
 from myevents.cli.importing import import_file
-from myevents.cli.listening import listening, serve_http
+from myevents.cli.listening import listening, serve_http, telling
 from myevents.cli.running import console, run
 from myevents.settings import Settings
+from myevents.telemetry.process import Telemetry
 
 app = typer.Typer()
 
@@ -32,12 +43,17 @@ def command() -> None:
     """Serve commands alone."""
 
     async def act(settings: Settings) -> None:
-        at = listening(settings)
-        async with database(settings) as dsn, connections(dsn) as pool, command_side(pool) as writer:
+        at, telemetry = listening(settings), Telemetry(service="command")
+        async with (
+            telling(settings, telemetry),
+            database(settings) as dsn,
+            connections(dsn, telemetry=telemetry) as pool,
+            command_side(pool, telemetry) as writer,
+        ):
             _says("Commands are", settings, "/command", "/api/openapi.json")
-            await serve_http(applications.commands(pool, CommandService(writer)), at)
+            await serve_http(applications.commands(telemetry, CommandService(writer)), at, telemetry.health)
 
-    run(act, port=8181)
+    run(act, port=8181, metrics_port=9101)
 
 
 @app.command()
@@ -45,16 +61,22 @@ def projector() -> None:
     """Let the read models and the search index follow the log."""
 
     async def act(settings: Settings) -> None:
+        telemetry = Telemetry(service="projector")
+        follows = projector_metrics(telemetry)
         async with (
+            telling(settings, telemetry),
             database(settings) as dsn,
-            connections(dsn) as pool,
+            connections(dsn, telemetry=telemetry) as pool,
             search_index(settings) as search,
-            following(pool, search),
+            following(pool, search, follows),
         ):
+            read_model_metrics(telemetry, pool)
+            telemetry.health.needs(follows.amiss)
+            telemetry.health.started = True
             console.print("The read models and the search index follow the log.")
             await asyncio.Event().wait()
 
-    run(act)
+    run(act, metrics_port=9103)
 
 
 @app.command()
@@ -62,23 +84,30 @@ def query() -> None:
     """Serve queries alone."""
 
     async def act(settings: Settings) -> None:
-        at = listening(settings)
-        async with database(settings) as dsn, connections(dsn) as pool, search_index(settings) as search:
+        at, telemetry = listening(settings), Telemetry(service="query")
+        async with (
+            telling(settings, telemetry),
+            database(settings) as dsn,
+            connections(dsn, telemetry=telemetry) as pool,
+            search_index(settings) as search,
+        ):
             reads = await query_side(pool, settings)
+            read_model_metrics(telemetry, pool)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
-            await serve_http(applications.queries(pool, reads, search), at)
+            await serve_http(applications.queries(telemetry, reads, search), at, telemetry.health)
 
-    run(act, port=8282)
+    run(act, port=8282, metrics_port=9104)
 
 
 async def _everything(settings: Settings, sample: Path | None) -> None:
-    at = listening(settings)
+    at, telemetry = listening(settings), Telemetry(service="serve")
     async with (
+        telling(settings, telemetry),
         database(settings) as dsn,
-        connections(dsn) as pool,
+        connections(dsn, telemetry=telemetry) as pool,
         search_index(settings) as search,
-        command_side(pool) as writer,
-        following(pool, search) as projector,
+        command_side(pool, telemetry) as writer,
+        following(pool, search, projector_metrics(telemetry)) as projector,
     ):
         async with reading(pool) as log:
             empty = not any((await log.heads()).values())
@@ -86,8 +115,10 @@ async def _everything(settings: Settings, sample: Path | None) -> None:
             await import_file(writer, sample, Path("var/rejected.jsonl"))
             await projector.catch_up()
         reads = await query_side(pool, settings)
+        read_model_metrics(telemetry, pool)
         _welcome(settings)
-        await serve_http(applications.everything(pool, CommandService(writer), reads, search), at)
+        application = applications.everything(telemetry, CommandService(writer), reads, search)
+        await serve_http(application, at, telemetry.health)
 
 
 def _says(what: str, settings: Settings, *paths: str) -> None:

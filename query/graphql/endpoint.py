@@ -13,6 +13,7 @@ from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused
 from myevents.graphql_http import graphql_endpoint, make_schema
 from myevents.search.port import SearchBuilds
+from myevents.telemetry.graphql import GraphqlMetrics
 from query.compiled import CompiledExecutor
 from query.graphql.queries import Query
 from query.graphql.types import Booking, Context, Event, Location
@@ -38,7 +39,7 @@ schema: Final[strawberry.Schema] = make_schema(
 )
 
 
-def graphql_route(reads: Reads, search: SearchBuilds) -> Route:
+def graphql_route(reads: Reads, search: SearchBuilds, metrics: GraphqlMetrics) -> Route:
     """The route of the queries."""
 
     def context_of(request: Request) -> Context:
@@ -48,4 +49,4 @@ def graphql_route(reads: Reads, search: SearchBuilds) -> Route:
             raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
         return Context(reads=reads, search=search, position=Position(reads, request.headers.get(HEADER)), viewer=viewer)
 
-    return Route("/graphql", graphql_endpoint(schema, context_of), methods=["GET", "POST"])
+    return Route("/graphql", graphql_endpoint(schema, context_of, metrics), methods=["GET", "POST"])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import msgspec
 import strawberry
 
 from myevents.errors import ErrorCode, Refused
@@ -118,7 +117,7 @@ class Query(Searches):
 
     @strawberry.field
     async def read_models(self, info: Info) -> list[t.ReadModelStatus]:
-        return [t.ReadModelStatus(**msgspec.structs.asdict(status)) for status in await info.context.reads.statuses()]
+        return [t.ReadModelStatus.of(status) for status in await info.context.reads.statuses()]
 
 
 def _ids(ids: Sequence[str]) -> list[str]:

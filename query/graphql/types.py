@@ -10,6 +10,7 @@ import strawberry
 from msgspec import Struct
 from msgspec.structs import replace
 
+from myevents.model_status import ModelStatus
 from myevents.search.port import SearchBuilds
 from query import filters
 from query.graphql import inputs as i
@@ -246,6 +247,19 @@ class ReadModelStatus:
     head: int
     lag_seconds: float = strawberry.field(description="Since it last had all facts, as far as is known; 0 while it has")
     parked_streams: int
+
+    @classmethod
+    def of(cls, status: ModelStatus) -> ReadModelStatus:
+        """As the read models' registry has it."""
+        return cls(
+            name=status.name,
+            version=status.version,
+            state=status.state,
+            applied=status.applied,
+            head=status.head,
+            lag_seconds=status.lag_seconds,
+            parked_streams=status.parked_streams,
+        )
 
 
 @strawberry.type

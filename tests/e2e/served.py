@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,10 +25,22 @@ def free_port() -> int:
         return port
 
 
+async def until(probe: Callable[[], Awaitable[object]], within: float = 30) -> None:
+    """Wait until `probe` answers with something true, at most `within` seconds."""
+    async with asyncio.timeout(within):
+        while not await probe():  # noqa: ASYNC110 - it happens in another process
+            await asyncio.sleep(0.1)
+
+
 def environment(database_url: str, directory: Path) -> dict[str, str]:
     """What a process is told whose database is given, and whose search index is in `directory`."""
     search = f"embedded:{directory / 'search'}"
-    return {**os.environ, "MYEVENTS_DATABASE_URL": database_url, "MYEVENTS_SEARCH_URL": search}
+    return {
+        **os.environ,
+        "MYEVENTS_DATABASE_URL": database_url,
+        "MYEVENTS_SEARCH_URL": search,
+        "MYEVENTS_METRICS_PORT": "0",
+    }
 
 
 class Served:
@@ -104,9 +116,11 @@ class Served:
 
 
 @contextmanager
-def served(database_url: str, directory: Path, service: str = "serve") -> Iterator[Served]:
+def served(
+    database_url: str, directory: Path, service: str = "serve", settings: Mapping[str, str] | None = None
+) -> Iterator[Served]:
     """A service that is stopped at the end, whatever happened to it."""
-    process = Served(database_url, directory / f"{service}.log", service)
+    process = Served(database_url, directory / f"{service}.log", service, settings)
     try:
         yield process
     finally:

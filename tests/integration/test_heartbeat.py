@@ -8,15 +8,16 @@ from collections.abc import AsyncIterator
 import asyncpg
 import pytest
 
+from myevents import model_status
 from myevents.log.store import StoreLog
+from myevents.model_status import ModelStatus
 from myevents.store import open_pool
 from projector.events import Events
 from projector.heartbeat import Heartbeat
 from projector.rebuild import drop_old, rebuild
 from projector.run import Projector
-from query import reads
 from query.cursors import Cursors
-from query.reads import ModelStatus, Reads
+from query.reads import Reads
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
 
@@ -85,7 +86,7 @@ async def test_without_a_projector_the_lag_grows_though_nothing_happens(
         await an_event(service)
     await side.projector.catch_up()
     await side.heartbeat.beat()
-    monkeypatch.setattr(reads, "FRESH", 0.2)
+    monkeypatch.setattr(model_status, "FRESH", 0.2)
     await asyncio.sleep(0.3)
     first = (await side.events()).lag_seconds
     await asyncio.sleep(0.3)

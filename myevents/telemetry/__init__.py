@@ -1,0 +1,1 @@
+"""What a process tells of itself: metrics, traces and logs. Nothing in them is about a person."""

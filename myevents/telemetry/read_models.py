@@ -1,0 +1,82 @@
+"""How far the read models are, and what their followers do."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import asyncpg
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from myevents.model_status import ModelStatus
+
+STUCK: Final = 15.0
+"""Seconds after which a follower that has neither applied a fact nor found that there is none is not able."""
+
+Statuses = Callable[[], Awaitable[Sequence[ModelStatus]]]
+
+
+class ReadModelMetrics:
+    """The live builds of the read models, asked for at every look.
+
+    While nobody can be asked they are taken to stand still: their lag and the age of the heartbeat grow.
+    """
+
+    def __init__(self, registry: CollectorRegistry, statuses: Statuses) -> None:
+        self._statuses = statuses
+        self._known: Sequence[ModelStatus] = ()
+        self._asked = time.monotonic()
+
+        def gauge(name: str, documentation: str) -> Gauge:
+            return Gauge(f"myevents_{name}", documentation, ("model",), registry=registry)
+
+        self._facts = gauge("projector_lag_facts", "Facts of the log that the live build has not applied.")
+        self._seconds = gauge("projector_lag_seconds", "Seconds since the live build last had every fact; 0 if it has.")
+        self._age = gauge("projector_heartbeat_age_seconds", "Seconds since a projector last looked at the log.")
+        self._parked = gauge("parked_streams", "Streams set aside by the live build: a fact could not be applied.")
+
+    async def look(self) -> None:
+        """Bring the metrics up to date."""
+        try:
+            statuses = await self._statuses()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            since = time.monotonic() - self._asked
+        else:
+            since = 0.0
+            self._asked = time.monotonic()
+            self._known = [status for status in statuses if status.state == "live"]
+        for status in self._known:
+            self._facts.labels(status.name).set(status.head - status.applied)
+            self._seconds.labels(status.name).set(status.lag_seconds + since)
+            self._age.labels(status.name).set(status.heartbeat_age + since)
+            self._parked.labels(status.name).set(status.parked_streams)
+
+
+class Following:
+    """What the followers of the log in one process do, and whether each of them still turns."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._applied = Counter(
+            "myevents_facts_applied_total", "Facts applied, all builds counted.", ("model",), registry=registry
+        )
+        self._turns: dict[str, float | None] = {}
+
+    def expect(self, *followers: str) -> None:
+        """Those are about to begin."""
+        self._turns |= dict.fromkeys(followers)
+
+    def applied(self, follower: str, model: str, facts: int) -> None:
+        """Count facts."""
+        self._applied.labels(model).inc(facts)
+        self.turned(follower)
+
+    def turned(self, follower: str) -> None:
+        """It has looked at the log, and has done what there was to do."""
+        self._turns[follower] = time.monotonic()
+
+    async def amiss(self) -> str | None:
+        """Which of them do not turn; None where all do."""
+        now = time.monotonic()
+        stuck = [name for name, at in self._turns.items() if at is None or now - at > STUCK]
+        return f"does not follow the log: {', '.join(stuck)}" if stuck else None
