@@ -145,11 +145,21 @@ async def _executed(
         if "cost" in result.extensions:
             metrics.asked(result.extensions["cost"]["requested"])
     if result.errors:
-        answer["errors"] = [error.formatted for error in result.errors]
+        answer["errors"] = [_formatted(error) for error in result.errors]
         if result.data is None and not any(error.path for error in result.errors):
             del answer["data"]
             return _json(answer, refused, media)
     return _json(answer, 200, media)
+
+
+def _formatted(error: GraphQLError) -> dict[str, Any]:
+    """The error as answered; of one that callers can act on its code, too, and when to try again."""
+    formatted: dict[str, Any] = dict(error.formatted)
+    refused = error.original_error
+    if isinstance(refused, Refused):
+        told = {"code": refused.code.value, "retryAfter": refused.retry_after}
+        formatted["extensions"] = {name: value for name, value in told.items() if value is not None}
+    return formatted
 
 
 class UnsupportedType(Exception):

@@ -60,7 +60,7 @@ class Parked(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True, kw_only=True):
-    """What a round brought into the index."""
+    """What a round brought into the index; where there was nothing to take, its checkpoints are not told."""
 
     facts: int
     checkpoints: dict[int, int]
@@ -91,11 +91,11 @@ class SearchProjector:
             await index.hold()
             held = await index.checkpoints()
             heads = await self._log.heads()
-            if any(seq > heads.get(partition, 0) for partition, seq in held.items()):
+            while any(seq > heads.get(partition, 0) for partition, seq in held.items()):
                 # It was filled from a log that is no more.
                 _log.warning("search_filled_anew", reason="the index is ahead of the log")
                 await self._builds.serve(await self._builds.begin())
-                held = {}
+                held = await (await self._builds.live()).checkpoints()
             every = {partition: held.get(partition, 0) for partition in range(self._log.partitions)}
             await tell(connection, every)
 
@@ -148,7 +148,8 @@ async def tell(connection: Connection, checkpoints: Mapping[int, int]) -> None:
     await connection.execute(
         """insert into read.checkpoints as c (model, build, partition, seq)
            select $1, 1, p, s from unnest($2::int[], $3::bigint[]) as t (p, s)
-           on conflict (model, build, partition) do update set seq = excluded.seq, applied_at = now()""",
+           on conflict (model, build, partition) do update set seq = excluded.seq, applied_at = now()
+           where c.seq <> excluded.seq""",
         NAME,
         list(checkpoints),
         list(checkpoints.values()),
@@ -168,22 +169,30 @@ async def _park(connection: Connection, parked: Parked) -> None:
     )
 
 
-async def take(index: SearchIndex, log: Log, heads: Mapping[int, int], parked: Collection[str]) -> Taken:
-    """Bring up to `BATCH` facts, none beyond `heads`, into the index, rows and checkpoints in one commit."""
+async def take(
+    index: SearchIndex, log: Log, heads: Mapping[int, int], parked: Collection[str], *, batch: int = BATCH
+) -> Taken:
+    """Bring up to `batch` facts, none beyond `heads`, into the index, rows first, then checkpoints.
+
+    What another process wrote and could not finish does no harm: facts that a row has are passed over, and every
+    row in hand is placed anew.
+    """
     checkpoints = await index.checkpoints()
     facts: list[RecordedFact | UnreadableFact] = []
     moved: dict[int, int] = {}
     for partition, head in heads.items():
         seq = checkpoints.get(partition, 0)
-        if seq < head and len(facts) < BATCH:
-            read = await log.read(partition, seq, min(BATCH - len(facts), head - seq))
+        if seq < head and len(facts) < batch:
+            read = await log.read(partition, seq, min(batch - len(facts), head - seq))
             facts += read
             moved[partition] = read[-1].seq if read else seq
     if not facts:
         return Taken(facts=0, checkpoints={}, parked=[])
     folding = await _folding(index, [fact for fact in facts if fact.stream_id not in parked])
-    await index.write(list(folding.events.values()), list(folding.moved.values()), moved)
-    return Taken(facts=len(facts), checkpoints=moved, parked=list(folding.parked.values()))
+    await index.write(list(folding.events.values()), list(folding.moved.values()), moved, since=checkpoints)
+    # All of them: an index that was lost meanwhile is behind in every partition.
+    everywhere = {partition: checkpoints.get(partition, 0) for partition in heads} | moved
+    return Taken(facts=len(facts), checkpoints=everywhere, parked=list(folding.parked.values()))
 
 
 class _Folding(Struct):
@@ -202,10 +211,14 @@ class _Folding(Struct):
             if isinstance(fact, UnreadableFact):
                 self._park(fact, fact.reason)
             elif isinstance(fact.fact, LocationFact):
-                row = locations.fold(self.known.get(fact.stream_id), fact)
-                self.known[fact.stream_id] = self.moved[fact.stream_id] = row
+                place = self.known.get(fact.stream_id)
+                if place is None or place.version < fact.version:
+                    place = locations.fold(place, fact)
+                self.known[fact.stream_id] = self.moved[fact.stream_id] = place
             else:
-                self.events[fact.stream_id] = events.fold(self.events.get(fact.stream_id), fact)
+                row = self.events.get(fact.stream_id)
+                if row is None or row.version < fact.version:
+                    self.events[fact.stream_id] = events.fold(row, fact)
         except UnfitFact as error:
             self._park(fact, str(error))
 
@@ -215,18 +228,18 @@ class _Folding(Struct):
 
 async def _folding(index: SearchIndex, facts: Sequence[RecordedFact | UnreadableFact]) -> _Folding:
     """Fold facts of any partitions onto what the index has; every event stands in its location as it is then."""
+    rows = await index.events({fact.stream_id for fact in facts if fact.stream_id.startswith("evt_")})
     places = {fact.stream_id for fact in facts if fact.stream_id.startswith("loc_")}
+    places |= {row.location_id for row in rows.values() if row.location_id is not None}
     for fact in facts:
         content = fact.fact if isinstance(fact, RecordedFact) else None
         if isinstance(content, EventCreated | EventMoved) and content.location_id is not None:
             places.add(content.location_id)
-    streams = {fact.stream_id for fact in facts if fact.stream_id.startswith("evt_")}
-    folding = _Folding(await index.events(streams), await index.locations(places), {}, {})
+    folding = _Folding(rows, await index.locations(places), {}, {})
     for fact in facts:
         folding.take(fact)
     for row in await index.events_at(folding.moved):
         folding.events.setdefault(row.id, row)
     for row in folding.events.values():
-        if row.location_id is None or row.location_id in places:
-            folding.events[row.id] = events.placed(row, folding.known.get(row.location_id or ""))
+        folding.events[row.id] = events.placed(row, folding.known.get(row.location_id or ""))
     return folding

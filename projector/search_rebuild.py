@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Final
 
 import asyncpg
@@ -45,7 +46,8 @@ async def rebuild_search(
 
 async def go_back(log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> None:
     """Let the newest old index serve again, as of now; raises `RebuildStopped` where there is none."""
-    older = [build for build in builds.existing() if build < builds.serving()]
+    serving = await builds.serving()
+    older = [build for build in await builds.existing() if build < serving]
     if not older:
         raise RebuildStopped("search has no old index to go back to")
     old = await builds.open(older[-1])
@@ -61,7 +63,8 @@ async def go_back(log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> None:
 async def drop_old(pool: asyncpg.Pool, builds: SearchBuilds) -> list[int]:
     """Delete the indexes that do not serve, after which there is no going back; their numbers."""
     async with alone(pool):
-        others = [build for build in builds.existing() if build != builds.serving()]
+        serving = await builds.serving()
+        others = [build for build in await builds.existing() if build != serving]
         for build in others:
             await builds.drop(build)
         return others
@@ -83,13 +86,27 @@ async def _bring(index: SearchIndex, log: Log, targets: Mapping[int, int], progr
 
 
 async def _differences(live: SearchIndex, new: SearchIndex) -> list[str]:
-    """Events that the two do not share; at most 20."""
-    old_rows, new_rows = await live.all_events(), await new.all_events()
-    wrong = sorted(key for key in old_rows.keys() | new_rows.keys() if old_rows.get(key) != new_rows.get(key))
-    return [f"event {key} {_how(key, old_rows, new_rows)}" for key in wrong[:_SHOWN]]
+    """Events that the two do not share; at most 20. Both are read by id, a batch of each at a time."""
+    wrong = list[str]()
+    async with aclosing(_rows(live)) as old_rows, aclosing(_rows(new)) as new_rows:
+        old, fresh = await anext(old_rows, None), await anext(new_rows, None)
+        while (old or fresh) and len(wrong) < _SHOWN:
+            if fresh is None or (old is not None and old.id < fresh.id):
+                assert old is not None, "one of the two is there"
+                wrong.append(f"event {old.id} only in the live index")
+                old = await anext(old_rows, None)
+            elif old is None or fresh.id < old.id:
+                wrong.append(f"event {fresh.id} only in the new index")
+                fresh = await anext(new_rows, None)
+            else:
+                if old != fresh:
+                    wrong.append(f"event {old.id} changed")
+                old, fresh = await anext(old_rows, None), await anext(new_rows, None)
+    return wrong
 
 
-def _how(key: str, old: Mapping[str, EventRow], new: Mapping[str, EventRow]) -> str:
-    if key in old and key in new:
-        return "changed"
-    return f"only in the {'live' if key in old else 'new'} index"
+async def _rows(index: SearchIndex) -> AsyncGenerator[EventRow, None]:
+    async with aclosing(index.in_order()) as batches:
+        async for rows in batches:
+            for row in rows:
+                yield row

@@ -2,51 +2,101 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Mapping
+
 import asyncpg
 from msgspec import Struct
 
+from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds
 from projector.fold import EventsFold
-from projector.model import UnfitFact
+from projector.model import Connection, UnfitFact
 from projector.search import NAME, alone
 from schema.facts import RecordedFact
 from schema.read_models import EventRow
 
 
 async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> list[str]:
-    """Every breach found, none on a healthy system. As of one moment: the index stands still only to be read."""
-    async with alone(pool) as connection:
-        index = await builds.live()
-        await index.refresh()
-        checkpoints, found = await index.checkpoints(), await index.all_events()
-        rows = await connection.fetch("select stream_id, reason from read.parked_streams where model = $1", NAME)
-    parked = {row[0]: row[1] for row in rows}
-    fold = EventsFold()
-    for partition, head in sorted(checkpoints.items()):
-        seq = 0
-        while seq < head:
-            facts = await log.read(partition, seq, min(5000, head - seq))
-            if not facts:
-                return [f"The search index has come to {partition}:{head}, the log ends at {partition}:{seq}."]
-            for fact in facts:
-                if isinstance(fact, RecordedFact) and fact.stream_id not in parked:
-                    try:
-                        fold.take(fact)
-                    except UnfitFact as error:
-                        return [f"The log does not fold: {error}."]
-            seq = facts[-1].seq
-    expected = fold.tables()["events"]
-    problems = [f"search has parked {stream}: {reason}." for stream, reason in sorted(parked.items())]
-    for key in sorted((expected.keys() | found.keys()) - parked.keys()):
-        problems += _breach(key, expected.get(key), found.get(key))
-    return problems
+    """Every breach found, none on a healthy system. As of one moment: the index stands still only to be read.
+
+    Its rows come in batches; the fold of the log is in memory.
+    """
+    folding = _Folding(log)
+    try:
+        # Most of the log is folded while the index goes on.
+        async with alone(pool) as connection:
+            index = await builds.live()
+            checkpoints, parked = await index.checkpoints(), await _parked(connection)
+        await folding.come_to(checkpoints, parked)
+        async with alone(pool) as connection:
+            index = await builds.live()
+            await index.refresh()
+            checkpoints, parked = await index.checkpoints(), await _parked(connection)
+            await folding.come_to(checkpoints, parked)
+            batches = index.in_order()
+            rows: list[EventRow] = await anext(batches, [])
+    except _Unfolded as error:
+        return [str(error)]
+    expected = folding.events()
+    problems = dict[str, str]()
+    while rows:
+        for row in rows:
+            problems |= _breach(row.id, expected.pop(row.id, None), row)
+        rows = await anext(batches, [])
+    for key, missing in expected.items():
+        problems |= _breach(key, missing, None)
+    told = [f"search has parked {stream}: {reason}." for stream, reason in sorted(parked.items())]
+    return told + [problem for key, problem in sorted(problems.items()) if key not in parked]
 
 
-def _breach(key: str, expected: Struct | None, found: EventRow | None) -> list[str]:
+class _Unfolded(MyEventsError):
+    """The log cannot be what the index was filled from."""
+
+
+class _Folding:
+    """A fold of the log that is brought from one place of it to a later one."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._fold = EventsFold()
+        self._seqs: dict[int, int] = {}
+
+    async def come_to(self, checkpoints: Mapping[int, int], parked: Container[str]) -> None:
+        """Fold all facts up to `checkpoints` but those of parked streams; raises `_Unfolded`."""
+        for partition, head in sorted(checkpoints.items()):
+            seq = self._seqs.get(partition, 0)
+            while seq < head:
+                facts = await self._log.read(partition, seq, min(5000, head - seq))
+                if not facts:
+                    place = f"{partition}:{head}, the log ends at {partition}:{seq}"
+                    raise _Unfolded(f"The search index has come to {place}.")
+                for fact in facts:
+                    if isinstance(fact, RecordedFact) and fact.stream_id not in parked:
+                        self._take(fact)
+                seq = facts[-1].seq
+            self._seqs[partition] = seq
+
+    def events(self) -> dict[str, Struct]:
+        """The rows by id."""
+        return dict(self._fold.tables()["events"])
+
+    def _take(self, fact: RecordedFact) -> None:
+        try:
+            self._fold.take(fact)
+        except UnfitFact as error:
+            raise _Unfolded(f"The log does not fold: {error}.") from error
+
+
+async def _parked(connection: Connection) -> dict[str, str]:
+    rows = await connection.fetch("select stream_id, reason from read.parked_streams where model = $1", NAME)
+    return {row[0]: row[1] for row in rows}
+
+
+def _breach(key: str, expected: Struct | None, found: EventRow | None) -> dict[str, str]:
     if expected == found:
-        return []
+        return {}
     if expected is None or found is None:
-        return [f"search lacks {key}." if found is None else f"search has {key}, which the log does not."]
+        return {key: f"search lacks {key}." if found is None else f"search has {key}, which the log does not."}
     wrong = [name for name in expected.__struct_fields__ if getattr(expected, name) != getattr(found, name)]
-    return [f"search event {key} differs from the log in {', '.join(wrong)}."]
+    return {key: f"search event {key} differs from the log in {', '.join(wrong)}."}

@@ -11,6 +11,7 @@ import msgspec
 from rapidfuzz.distance import OSA
 
 from myevents.search import weights
+from myevents.search.port import SearchIndex
 from myevents.search.text import searched
 from myevents.search.words import asked, forgiven, indexed, words
 from schema.folding import fold
@@ -103,6 +104,11 @@ def _conference(number: int, line: Line) -> EventRow:
         latitude=location.latitude if location else None,
         longitude=location.longitude if location else None,
     )
+
+
+async def all_events(index: SearchIndex) -> dict[str, EventRow]:
+    """Every event of an index, by id, in the order in which it gives them."""
+    return {row.id: row async for rows in index.in_order() for row in rows}
 
 
 def plainly_found(rows: Sequence[EventRow], text: str) -> list[tuple[float, str]]:

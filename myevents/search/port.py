@@ -5,7 +5,7 @@ Scores are sums of constants (`weights`), never of statistics, so that every eng
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 from msgspec import Struct
@@ -25,6 +25,9 @@ COUNTED: Final = 10_000
 
 class SearchUnavailable(MyEventsError):
     """The index cannot be read or written now; the message says what to do."""
+
+    retry_after: Final = 1.0
+    """Seconds after which to try again."""
 
 
 class SearchQuery(Struct, frozen=True, kw_only=True):
@@ -76,16 +79,26 @@ class SearchIndex(Protocol):
     async def locations(self, ids: Collection[str]) -> dict[str, LocationRow]:
         """Those locations that the index keeps, to place events in them."""
 
-    async def all_events(self) -> dict[str, EventRow]:
-        """Every event, to compare with."""
+    def in_order(self) -> AsyncGenerator[list[EventRow], None]:
+        """Every event by id, in batches, as of one moment: to compare with."""
 
     async def hold(self) -> None:
         """Become the only process that writes; raises `SearchUnavailable` where another one does."""
 
     async def write(
-        self, events: Sequence[EventRow], locations: Sequence[LocationRow], checkpoints: Mapping[int, int]
+        self,
+        events: Sequence[EventRow],
+        locations: Sequence[LocationRow],
+        checkpoints: Mapping[int, int],
+        *,
+        since: Mapping[int, int] | None = None,
     ) -> None:
-        """Put these in, replacing those of the same id, and move the checkpoints: all of it, or nothing."""
+        """Put these in, replacing those of the same id, then move the checkpoints.
+
+        Where it fails, the checkpoints have not moved, though some rows may be in: the same facts are taken in again.
+        Raises `SearchUnavailable` where the checkpoints are not those of `since`, from which the rows were folded, or
+        where another process moves them meanwhile. An engine without transactions keeps a row that has later facts.
+        """
 
     async def refresh(self) -> None:
         """See what another process has written."""
@@ -120,10 +133,10 @@ class SearchBuilds(Protocol):
     async def open(self, build: int) -> SearchIndex:
         """The index of a build, made where there is none."""
 
-    def serving(self) -> int:
+    async def serving(self) -> int:
         """The number of the build that serves."""
 
-    def existing(self) -> list[int]:
+    async def existing(self) -> list[int]:
         """The numbers of the finished builds."""
 
     async def begin(self) -> int:

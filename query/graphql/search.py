@@ -195,7 +195,7 @@ async def _answered(answer: Awaitable[Answer]) -> Answer:
     try:
         return await answer
     except port.SearchUnavailable as error:
-        raise Refused(ErrorCode.OVERLOADED, str(error)) from error
+        raise Refused(ErrorCode.OVERLOADED, str(error), retry_after=error.retry_after) from error
 
 
 def _text(text: str, name: str) -> str:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
+from myevents.search.elastic.address import address_of
+from myevents.search.elastic.builds import ElasticBuilds
 from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.embedded.index import EmbeddedIndex
 from myevents.search.port import SearchBuilds, SearchIndex, SearchQuery, SearchUnavailable
 from schema.event_filter import Circle, EventFilter
 from schema.geography import distance_km
 from schema.read_models import EventRow, LocationRow
-from tests.search_corpus import AT, an_event_row, conferences, plainly_found
+from tests.elastic import search_url_of_its_own
+from tests.search_corpus import AT, all_events, an_event_row, conferences, plainly_found
 
 QUERIES = """
 javascript|java|react|react london|London React|reakt|reakt lodnon|amsterdm|pyhton|pyton berlin|kubernets|devops
@@ -29,18 +33,20 @@ u.s.a.|usa|united states|new york|new yrok|nw york|berlin js|js berlin|online|em
 """
 
 
-@pytest.fixture(params=["embedded"])
-async def index(tmp_path: Path) -> AsyncIterator[SearchIndex]:
-    """An empty index of each engine."""
-    made = EmbeddedIndex(tmp_path / "index")
-    yield made
-    await made.close()
+@pytest.fixture(params=["embedded", "elastic"])
+async def builds(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> SearchBuilds:
+    """Where each engine keeps its builds."""
+    made: SearchBuilds = EmbeddedBuilds(tmp_path / "builds")
+    if request.param == "elastic":
+        made = ElasticBuilds(address_of(await stack.enter_async_context(search_url_of_its_own())))
+    stack.push_async_callback(made.close)
+    return made
 
 
 @pytest.fixture
-def builds(tmp_path: Path) -> SearchBuilds:
-    """Where an engine keeps its builds."""
-    return EmbeddedBuilds(tmp_path / "builds")
+async def index(builds: SearchBuilds) -> SearchIndex:
+    """An empty index."""
+    return await builds.live()
 
 
 async def test_it_finds_what_a_look_at_every_word_finds_in_the_same_order(index: SearchIndex) -> None:
@@ -181,7 +187,7 @@ async def test_what_is_written_again_is_there_once_as_written_last(index: Search
     assert (await index.search(SearchQuery(text="first"))).total == 0
     assert [hit.event.version for hit in (await index.search(SearchQuery(text="other"))).hits] == [2]
     assert await index.checkpoints() == {3: 2, 4: 9}
-    assert list(await index.all_events()) == [row.id]
+    assert list(await all_events(index)) == [row.id]
 
 
 async def test_a_write_that_is_given_up_ends_before_the_next_one_begins(index: SearchIndex) -> None:
@@ -215,11 +221,10 @@ async def test_a_build_serves_once_it_is_told_to(builds: SearchBuilds) -> None:
     assert (await (await builds.live()).search(SearchQuery(text="old"))).total == 1
     await builds.serve(build)
     assert (await (await builds.live()).search(SearchQuery(text="new"))).total == 1
-    assert builds.existing() == [1, build]
+    assert await builds.existing() == [1, build]
     assert await builds.begin() == build + 1
     await builds.drop(1)
-    assert builds.existing() == [build]
-    await builds.close()
+    assert await builds.existing() == [build]
 
 
 async def test_one_writes_and_the_others_see_it(tmp_path: Path) -> None:

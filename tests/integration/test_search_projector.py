@@ -25,6 +25,7 @@ from schema.tables import PARTITIONS
 from tests.command_side import ANN, a_location, an_event, book, command_side
 from tests.integration.nonsense import append_nonsense
 from tests.integration.test_projector import a_busy_day
+from tests.search_corpus import all_events
 
 
 class Side(Struct, frozen=True):
@@ -65,7 +66,7 @@ async def test_the_index_equals_a_fold_of_the_log(database_url: str, side: Side,
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
     await side.projector.catch_up()
-    assert len(await (await side.builds.live()).all_events()) == 12
+    assert len(await all_events(await side.builds.live())) == 12
     assert await side.breaches() == []
 
 
@@ -96,7 +97,7 @@ async def test_an_index_whose_files_are_lost_is_filled_again(
     await again.projector.prepare()
     assert await again.pool.fetchval("select max(seq) from read.checkpoints where model = 'search'") == 0
     await again.projector.catch_up()
-    assert set(await (await again.builds.live()).all_events()) == set(events)
+    assert set(await all_events(await again.builds.live())) == set(events)
 
 
 async def test_an_index_of_another_log_is_not_gone_on_with(database_url: str, side: Side) -> None:
@@ -106,7 +107,7 @@ async def test_an_index_of_another_log_is_not_gone_on_with(database_url: str, si
         event = await an_event(service)
     await side.projector.prepare()
     await side.projector.catch_up()
-    assert list(await (await side.builds.live()).all_events()) == [event]
+    assert list(await all_events(await side.builds.live())) == [event]
 
 
 async def test_a_second_process_takes_over_when_the_first_ends(
@@ -139,7 +140,7 @@ async def test_a_fact_that_cannot_be_read_parks_its_stream_alone(database_url: s
     await side.projector.catch_up()
     parked = await side.pool.fetch("select stream_id from read.parked_streams where model = 'search'")
     assert [row[0] for row in parked] == [events[0]]
-    rows = await (await side.builds.live()).all_events()
+    rows = await all_events(await side.builds.live())
     assert {row.seats_booked for key, row in rows.items() if key != events[0]} == {1}
     with pytest.raises(RebuildStopped, match="EventSoldToMars"):
         await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None)
@@ -177,11 +178,11 @@ async def test_a_rebuild_beside_people_who_book_gives_the_same_index(database_ur
     await asyncio.gather(following, return_exceptions=True)
     await side.projector.catch_up()
     assert seen[-1][0] >= seen[-1][1] > 0
-    assert side.builds.serving() == 4
-    assert sum(row.seats_booked for row in (await (await side.builds.live()).all_events()).values()) == 640
+    assert await side.builds.serving() == 4
+    assert sum(row.seats_booked for row in (await all_events(await side.builds.live())).values()) == 640
     assert await side.breaches() == []
     await go_back(side.log, side.pool, side.builds)
-    assert side.builds.serving() == 3
+    assert await side.builds.serving() == 3
     assert await side.breaches() == []
     assert await drop_old(side.pool, side.builds) == [1, 2, 4]
 
@@ -199,7 +200,7 @@ async def test_a_rebuild_that_differs_is_not_swapped_in(database_url: str, side:
     assert await side.breaches() == [f"search event {event} differs from the log in url."]
     with pytest.raises(BuildsDiffer, match="changed"):
         await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None)
-    assert side.builds.serving() == 1
+    assert await side.builds.serving() == 1
     forced = await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None, force=True)
     assert forced == [f"event {event} changed"]
     assert await side.breaches() == []

@@ -25,7 +25,7 @@ class EmbeddedBuilds:
 
     async def live(self) -> EmbeddedIndex:
         """The index that serves; the first one is made where there is none."""
-        return await self.open(self.serving())
+        return await self.open(self._serving())
 
     async def open(self, build: int) -> EmbeddedIndex:
         """The index of a build, made where there is none."""
@@ -33,11 +33,11 @@ class EmbeddedBuilds:
             self._opened[build] = await asyncio.to_thread(EmbeddedIndex, self._path(build))
         return self._opened[build]
 
-    def serving(self) -> int:
-        """The build that serves. A small file says so, which is quicker to read than to watch."""
-        return self._named(_SERVING) or 1
+    async def serving(self) -> int:
+        """The build that serves."""
+        return self._serving()
 
-    def existing(self) -> list[int]:
+    async def existing(self) -> list[int]:
         """The finished builds that there are, of this version of the documents."""
         found = sorted(int(path.name.partition("-")[2]) for path in self._directory.glob(f"{VERSION}-*"))
         return [build for build in found if build != self._named(_BUILDING)]
@@ -46,7 +46,7 @@ class EmbeddedBuilds:
         """The build that was begun and never served, or a new one."""
         build = self._named(_BUILDING)
         if build is None:
-            build = max([self.serving(), *self.existing()]) + 1
+            build = max([self._serving(), *await self.existing()]) + 1
             self._name(_BUILDING, build)
         return build
 
@@ -68,6 +68,10 @@ class EmbeddedBuilds:
         opened, self._opened = self._opened, {}
         for index in opened.values():
             await index.close()
+
+    def _serving(self) -> int:
+        # A small file says so, which is quicker to read than to watch.
+        return self._named(_SERVING) or 1
 
     def _path(self, build: int) -> Path:
         return self._directory / f"{VERSION}-{build:d}"

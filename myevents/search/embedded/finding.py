@@ -72,6 +72,17 @@ class Finder:
         names = dict.fromkeys([*self._names(foremost, first), *self._names(named, 2 * first)])
         return [self._newest(name) for name in list(names)[:first]]
 
+    def every(self) -> list[DocAddress]:
+        """Where every event is, in order of their ids."""
+        query = Query.term_query(self._schema, "kind", "event")
+        addresses = [address for _, address in self._searcher.search(query, limit=self._all, count=False).hits]
+        places = zip(self._numbers("id_high", addresses), self._numbers("id_low", addresses), addresses, strict=True)
+        return [address for _, _, address in sorted(places, key=lambda place: place[:2])]
+
+    def rows(self, addresses: Sequence[DocAddress]) -> list[EventRow]:
+        """The events at those places."""
+        return [self._row(address) for address in addresses]
+
     def _found(self, query: SearchQuery) -> tuple[bool, list[tuple[float, DocAddress]]]:
         """What has the words as typed; where nothing has, what has words near them."""
         wanted = asked(query.text)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -28,6 +29,7 @@ _MEMORY: Final = 32_000_000
 """Bytes that the writer collects before it writes a segment."""
 
 _THREADS: Final = 2
+_BATCH: Final = 1000
 _Result = TypeVar("_Result")
 _Row = TypeVar("_Row", EventRow, LocationRow)
 
@@ -68,19 +70,29 @@ class EmbeddedIndex:
         """Those locations that the index keeps."""
         return {row.id: row for row in await self._read(lambda: self._by("id", ids, LocationRow))}
 
-    async def all_events(self) -> dict[str, EventRow]:
-        """Every event."""
-        return {row.id: row for row in await self._read(lambda: self._by("kind", ["event"], EventRow), None)}
+    async def in_order(self) -> AsyncGenerator[list[EventRow], None]:
+        """Every event by id, in batches, as of one moment."""
+        finder = await self._read(self._finder)
+        addresses = await self._read(finder.every, None)
+        for start in range(0, len(addresses), _BATCH):
+            some = addresses[start : start + _BATCH]
+            yield await self._read(lambda some=some: finder.rows(some), None)  # type: ignore[misc]
 
     async def hold(self) -> None:
         """Take the writer's lock; raises `SearchUnavailable` where another process has it."""
         await asyncio.get_running_loop().run_in_executor(self._writing, self._held)
 
     async def write(
-        self, events: Sequence[EventRow], locations: Sequence[LocationRow], checkpoints: Mapping[int, int]
+        self,
+        events: Sequence[EventRow],
+        locations: Sequence[LocationRow],
+        checkpoints: Mapping[int, int],
+        *,
+        since: Mapping[int, int] | None = None,
     ) -> None:
         """Put these in and move the checkpoints, in one commit."""
-        await asyncio.get_running_loop().run_in_executor(self._writing, self._write, events, locations, checkpoints)
+        work = partial(self._write, events, locations, checkpoints, since)
+        await asyncio.get_running_loop().run_in_executor(self._writing, work)
 
     async def refresh(self) -> None:
         """See what another process has written."""
@@ -146,10 +158,17 @@ class EmbeddedIndex:
         return msgspec.json.decode(bytes(row or b"{}"), type=dict[int, int])
 
     def _write(
-        self, events: Sequence[EventRow], locations: Sequence[LocationRow], checkpoints: Mapping[int, int]
+        self,
+        events: Sequence[EventRow],
+        locations: Sequence[LocationRow],
+        checkpoints: Mapping[int, int],
+        since: Mapping[int, int] | None,
     ) -> None:
         writer = self._held()
-        moved = self._checkpoints() | dict(checkpoints)
+        held = self._checkpoints()
+        if since is not None and held != since:
+            raise SearchUnavailable("Another process has written this index meanwhile.")
+        moved = held | dict(checkpoints)
         try:
             for row in events:
                 self._put(writer, row.id, documents.event_document(row))
