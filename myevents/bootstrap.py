@@ -19,6 +19,7 @@ from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
 from myevents.log.store import StoreLog
 from myevents.model_status import model_statuses
+from myevents.search.elastic.address import address_of
 from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds
 from myevents.settings import Settings
@@ -97,11 +98,21 @@ async def reading(pool: asyncpg.Pool) -> AsyncIterator[StoreLog]:
 @asynccontextmanager
 async def search_index(settings: Settings) -> AsyncIterator[SearchBuilds]:
     """The search index, to be read or filled."""
-    builds = EmbeddedBuilds(Path(settings.search_url.partition(":")[2]))
+    builds = _builds(settings)
     try:
         yield builds
     finally:
         await builds.close()
+
+
+def _builds(settings: Settings) -> SearchBuilds:
+    scheme, _, rest = settings.search_url.partition(":")
+    if scheme == "embedded":
+        return EmbeddedBuilds(Path(rest))
+    # Its client takes half a second to import, which a laptop need not wait for.
+    from myevents.search.elastic.builds import ElasticBuilds
+
+    return ElasticBuilds(address_of(settings.search_url, api_key=settings.search_api_key, ca=settings.search_ca))
 
 
 @asynccontextmanager

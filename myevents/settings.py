@@ -15,7 +15,11 @@ class Settings:
     """What the services can be told from outside; every field has a default that works on a laptop."""
 
     database_url: str = field(default="embedded:var/postgres", repr=False)
-    search_url: str = "embedded:var/search"
+    search_url: str = field(default="embedded:var/search", repr=False)
+    search_api_key: str = field(default="", repr=False)
+    search_ca: str = ""
+    """A file of the authority that vouches for Elasticsearch; empty: the system's."""
+
     log_url: str = "store:"
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
@@ -33,7 +37,9 @@ class Settings:
         """Read `MYEVENTS_*`, ports being the service's own; raises `SettingsError` naming what does not fit."""
         return cls(
             database_url=_url(environment, "MYEVENTS_DATABASE_URL", cls.database_url, ("embedded", "postgresql")),
-            search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded",)),
+            search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded", "http", "https")),
+            search_api_key=environment.get("MYEVENTS_SEARCH_API_KEY", ""),
+            search_ca=environment.get("MYEVENTS_SEARCH_CA", ""),
             log_url=_url(environment, "MYEVENTS_LOG_URL", cls.log_url, ("store", "kafka")),
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,8 +15,10 @@ from msgspec import Struct
 
 from command.inputs import LocationPatchInput, take
 from myevents.log.store import StoreLog
+from myevents.search.elastic.address import address_of
+from myevents.search.elastic.builds import ElasticBuilds
 from myevents.search.embedded.builds import EmbeddedBuilds
-from myevents.search.port import SearchQuery
+from myevents.search.port import SearchBuilds, SearchQuery
 from myevents.store import open_pool
 from projector.rebuild import BuildsDiffer, RebuildStopped
 from projector.search import SearchProjector
@@ -23,17 +26,20 @@ from projector.search_rebuild import drop_old, go_back, rebuild_search
 from projector.search_verify import verify_search
 from schema.tables import PARTITIONS
 from tests.command_side import ANN, a_location, an_event, book, command_side
+from tests.elastic import search_url_of_its_own
 from tests.integration.nonsense import append_nonsense
 from tests.integration.test_projector import a_busy_day
 from tests.search_corpus import all_events
 
+Opened = Callable[[], SearchBuilds]
+
 
 class Side(Struct, frozen=True):
-    """A search side on a database and a directory of its own."""
+    """A search side on a database and an index of its own."""
 
     pool: asyncpg.Pool
     log: StoreLog
-    builds: EmbeddedBuilds
+    builds: SearchBuilds
     projector: SearchProjector
 
     async def breaches(self) -> list[str]:
@@ -41,21 +47,29 @@ class Side(Struct, frozen=True):
         return await verify_search(log=self.log, pool=self.pool, builds=self.builds)
 
 
-async def search_side(database_url: str, directory: Path, stack: AsyncExitStack) -> Side:
+async def search_side(database_url: str, builds: SearchBuilds, stack: AsyncExitStack) -> Side:
     """A search side as one process has it, closed with the stack."""
     pool = await open_pool(database_url)
     stack.push_async_callback(pool.close)
     log = StoreLog(pool, PARTITIONS)
     stack.push_async_callback(log.close)
-    builds = EmbeddedBuilds(directory)
     stack.push_async_callback(builds.close)
     return Side(pool, log, builds, SearchProjector(log=log, pool=pool, builds=builds))
 
 
+@pytest.fixture(params=["embedded", "elastic"])
+async def opened(request: pytest.FixtureRequest, tmp_path: Path, stack: AsyncExitStack) -> Opened:
+    """Opens the index of this test, of each engine, as another process would."""
+    if request.param == "embedded":
+        return lambda: EmbeddedBuilds(tmp_path / "search")
+    address = address_of(await stack.enter_async_context(search_url_of_its_own()))
+    return lambda: ElasticBuilds(address)
+
+
 @pytest.fixture
-async def side(database_url: str, tmp_path: Path, stack: AsyncExitStack) -> Side:
+async def side(database_url: str, opened: Opened, stack: AsyncExitStack) -> Side:
     """The search side of this test."""
-    return await search_side(database_url, tmp_path / "search", stack)
+    return await search_side(database_url, opened(), stack)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -85,15 +99,16 @@ async def test_a_location_that_changes_changes_the_events_in_it(database_url: st
 
 
 async def test_an_index_whose_files_are_lost_is_filled_again(
-    database_url: str, side: Side, tmp_path: Path, stack: AsyncExitStack
+    database_url: str, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
+    side = await search_side(database_url, EmbeddedBuilds(tmp_path / "search"), stack)
     await side.projector.prepare()
     async with command_side(database_url) as service:
         events = [await an_event(service) for _ in range(20)]
     await side.projector.catch_up()
     await side.builds.close()
     shutil.rmtree(tmp_path / "search")
-    again = await search_side(database_url, tmp_path / "search", stack)
+    again = await search_side(database_url, EmbeddedBuilds(tmp_path / "search"), stack)
     await again.projector.prepare()
     assert await again.pool.fetchval("select max(seq) from read.checkpoints where model = 'search'") == 0
     await again.projector.catch_up()
@@ -111,9 +126,9 @@ async def test_an_index_of_another_log_is_not_gone_on_with(database_url: str, si
 
 
 async def test_a_second_process_takes_over_when_the_first_ends(
-    database_url: str, side: Side, tmp_path: Path, stack: AsyncExitStack
+    database_url: str, side: Side, opened: Opened, stack: AsyncExitStack
 ) -> None:
-    second = await search_side(database_url, tmp_path / "search", stack)
+    second = await search_side(database_url, opened(), stack)
     await side.projector.prepare()
     waiting = asyncio.create_task(second.projector.run())
     async with command_side(database_url) as service:

@@ -106,6 +106,11 @@ class ElasticBuilds:
         if await self._behind_alias() is None:
             states = await self._states()
             await self._make(max(states, default=0) + 1, SERVING, _FINISHED, {self._serving: {}})
+        if not self._made:
+            # Where another process has just made it, it may not answer yet.
+            await self._tell(
+                lambda client: client.cluster.health(index=self._serving, wait_for_active_shards="1", timeout="5s")
+            )
         self._made = True
 
     async def _make(self, build: int, settings: Mapping[str, Any], state: str, aliases: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ PATIENT: Final = 10.0
 """Seconds a call may take that nobody waits for who searches."""
 
 _CONNECTIONS: Final = 32
-_PASSING: Final = frozenset({404, 429, 500, 502, 503, 504})
+_PASSING: Final = frozenset({404, 408, 429, 500, 502, 503, 504})
 _NOT_ALLOWED: Final = frozenset({401, 403})
 _Answer = TypeVar("_Answer")
 
