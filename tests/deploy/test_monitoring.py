@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import httpx
 import pytest
 import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.deploy.files import ROOT, SERVICES, read, run, tool
+from tests.e2e.served import free_port, served
+from tests.e2e.test_serving import ANN, EVENT
 
 RULES = ("deploy/prometheus/alerts.yml", "deploy/prometheus/alerts_servers.yml")
 DASHBOARD = "deploy/grafana/dashboards/myevents.json"
@@ -29,7 +34,7 @@ METRICS = {
     "myevents_audit_finished_timestamp_seconds": set[str](),
     "myevents_projector_lag_facts": {"model"},
     "myevents_projector_lag_seconds": {"model"},
-    "myevents_projector_heartbeat_age_seconds": set[str](),
+    "myevents_projector_heartbeat_age_seconds": {"model"},
     "myevents_parked_streams": {"model"},
     "myevents_facts_applied_total": {"model"},
     "myevents_pool_connections": {"pool", "state"},
@@ -39,6 +44,9 @@ METRICS = {
     "myevents_http_request_seconds": {"service", "route"},
 }
 """What the services tell, and its labels."""
+
+ELSEWHERE = re.compile(r"myevents_(relay|audit|cache)_")
+"""What only those tell that have Kafka or a cache to tell of."""
 
 OTHERS = {
     "up": set[str](),
@@ -99,6 +107,27 @@ def test_every_metric_and_label_that_is_asked_for_is_told() -> None:
         for name, labels in metrics.items():
             assert labels <= known(name), expression
             assert groups <= set().union(*(known(other) for other in metrics)), expression
+
+
+async def test_what_is_told_is_what_is_asked_for(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    with served(database_url, tmp_path, settings={"MYEVENTS_METRICS_PORT": str(port)}) as service:
+        await service.start()
+        async with httpx.AsyncClient(base_url=service.url, headers=ANN, timeout=10) as client:
+            event = (await client.post("/api/events", json=EVENT)).json()["id"]
+            booked = await client.post(f"/api/events/{event}/bookings", json={"seats": 1})
+            position = {"MyEvents-Position": booked.headers["MyEvents-Position"]}
+            await client.post("/graphql", json={"query": "{ events { nodes { id } } }"}, headers=position)
+            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
+    told: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            name = sample.name if sample.name in METRICS else re.sub(r"_(bucket|sum|count)$", "", sample.name)
+            if not name.endswith("_created"):
+                told.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    assert {name: told.get(name) for name in METRICS if not ELSEWHERE.match(name)} == {
+        name: labels for name, labels in METRICS.items() if not ELSEWHERE.match(name)
+    }
 
 
 def test_an_unknown_metric_or_label_would_be_found() -> None:
