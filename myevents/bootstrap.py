@@ -17,6 +17,9 @@ from command.forgetting import Forgetting
 from command.writer import Writer
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
+from myevents.log.kafka import KafkaLog
+from myevents.log.kafka_address import kafka_address
+from myevents.log.port import Log
 from myevents.log.store import StoreLog
 from myevents.model_status import model_statuses
 from myevents.search.elastic.address import address_of
@@ -135,20 +138,44 @@ async def command_side(pool: asyncpg.Pool, telemetry: Telemetry | None = None) -
 
 
 @asynccontextmanager
+async def followed(settings: Settings, pool: asyncpg.Pool, *, shared_by: str | None) -> AsyncIterator[Log]:
+    """The log, for one follower: through Kafka where that carries it, shared out among those of the same name."""
+    address = kafka_address(settings.log_url)
+    async with reading(pool) as store:
+        if address is None:
+            yield store
+            return
+        group = f"{address.topic}.{shared_by}" if shared_by else None
+        log = KafkaLog(store=store, address=address, group=group)
+        try:
+            yield log
+        finally:
+            await log.close()
+
+
+@asynccontextmanager
 async def following(
-    pool: asyncpg.Pool, search: SearchBuilds, follows: Following | None = None
-) -> AsyncIterator[Projector]:
+    settings: Settings, pool: asyncpg.Pool, search: SearchBuilds, follows: Following | None = None
+) -> AsyncIterator[None]:
     """The read models and the search index follow the log, neither waiting for the other."""
     async with AsyncExitStack() as stack:
-        projector_log = await stack.enter_async_context(reading(pool))
+        projector_log = await stack.enter_async_context(followed(settings, pool, shared_by="projector"))
         projector = Projector(log=projector_log, pool=pool, following=follows)
         await projector.prepare()
-        search_log = await stack.enter_async_context(reading(pool))
+        # One process alone may write an embedded index, so that it needs all partitions, and those that wait need none.
+        shared_by = None if settings.search_url.startswith("embedded:") else "search"
+        search_log = await stack.enter_async_context(followed(settings, pool, shared_by=shared_by))
         searcher = SearchProjector(log=search_log, pool=pool, builds=search, following=follows)
         heartbeat = Heartbeat(log=projector_log, pool=pool, following=follows)
         for name, run in ((MODELS, projector.run), (SEARCH, searcher.run), (HEARTBEAT, heartbeat.run)):
             await stack.enter_async_context(_running(_kept_up(name, run)))
-        yield projector
+        yield
+
+
+async def catch_up(pool: asyncpg.Pool) -> None:
+    """Bring the read models up at once, from the store."""
+    async with reading(pool) as log:
+        await Projector(log=log, pool=pool).catch_up()
 
 
 def projector_metrics(telemetry: Telemetry) -> Following:

@@ -57,7 +57,7 @@ class Heartbeat:
     async def beat(self) -> None:
         """Look at the log and at all builds, and write it down."""
         clock = asyncio.get_running_loop().time
-        looked, heads = clock(), await self._log.heads()
+        looked, heads = clock(), await self._log.seen()
         self._seen.append((looked, heads))
         async with self._pool.acquire(timeout=5) as connection:
             checkpoints = await _checkpoints(connection)

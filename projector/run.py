@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import asyncpg
@@ -86,24 +86,35 @@ class Projector:
                 await asyncio.sleep(random.uniform(0.1, 1.0))
 
     async def catch_up(self) -> int:
-        """Apply all that is in the log now; how many facts that was, over all models and builds."""
-        heads = await self._log.heads()
-        applied = sum(await asyncio.gather(*(self._catch_up(model, heads) for model in self._models)))
+        """Apply all that is in the log now and ours to apply; how many facts that was, over all models and builds."""
+        checkpoints = await self._checkpoints()
+        lowest: dict[int, int] = {}
+        for _, _, partition, seq in checkpoints:
+            lowest[partition] = min(seq, lowest.get(partition, seq))
+        ahead = await self._log.ahead(lowest)
+        applied = sum(await asyncio.gather(*(self._catch_up(model, checkpoints, ahead) for model in self._models)))
         self._following.turned(NAME)
         return applied
 
-    async def _catch_up(self, model: ReadModel, heads: dict[int, int]) -> int:
-        """Bring up the builds of this code's version: others have tables that it does not know."""
+    async def _checkpoints(self) -> list[tuple[str, int, int, int]]:
+        """Model, build, partition and seq of the builds of this code's version: others have tables it does not know."""
         async with self._pool.acquire(timeout=5) as connection:
             rows = await connection.fetch(
-                """select build, partition, seq from read.checkpoints join read.builds using (model, build)
-                   where model = $1 and version = $2 and state in ('live', 'old')""",
-                model.name,
-                model.version,
+                """select model, build, partition, seq from read.checkpoints join read.builds using (model, build)
+                   where (model, version) in (select * from unnest($1::text[], $2::int[]))
+                     and state in ('live', 'old')""",
+                [model.name for model in self._models],
+                [model.version for model in self._models],
             )
+        return [(row[0], row[1], row[2], row[3]) for row in rows]
+
+    async def _catch_up(
+        self, model: ReadModel, checkpoints: Sequence[tuple[str, int, int, int]], ahead: Mapping[int, int]
+    ) -> int:
+        """Bring up the builds of one model."""
         applied = 0
-        for build, partition, seq in rows:
-            while seq < heads.get(partition, 0):
+        for _, build, partition, seq in [checkpoint for checkpoint in checkpoints if checkpoint[0] == model.name]:
+            while seq < ahead.get(partition, 0):
                 facts = await self._log.read(partition, seq, BATCH)
                 if not facts:
                     break

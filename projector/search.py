@@ -117,13 +117,20 @@ class SearchProjector:
 
     async def catch_up(self) -> int:
         """Take in all that is in the log now; how many facts that was."""
-        heads, done = await self._log.heads(), 0
+        ahead: Mapping[int, int] | None = None
+        done = 0
         while True:
             async with alone(self._pool) as connection:
                 rows = await connection.fetch("select stream_id from read.parked_streams where model = $1", NAME)
                 index = await self._builds.live()
                 await index.hold()
-                taken = await take(index, self._log, heads, {row[0] for row in rows})
+                if ahead is None:
+                    # Asked by the writer alone: who only waits for the lock need not follow the log.
+                    held = await index.checkpoints()
+                    ahead = await self._log.ahead(
+                        {number: held.get(number, 0) for number in range(self._log.partitions)}
+                    )
+                taken = await take(index, self._log, ahead, {row[0] for row in rows})
                 for parked in taken.parked:
                     await _park(connection, parked)
                 await tell(connection, taken.checkpoints)

@@ -11,6 +11,7 @@ import typer
 from command.service import CommandService
 from myevents import applications
 from myevents.bootstrap import (
+    catch_up,
     command_side,
     connections,
     database,
@@ -68,7 +69,7 @@ def projector() -> None:
             database(settings) as dsn,
             connections(dsn, telemetry=telemetry) as pool,
             search_index(settings) as search,
-            following(pool, search, follows),
+            following(settings, pool, search, follows),
         ):
             read_model_metrics(telemetry, pool)
             telemetry.health.needs(follows.amiss)
@@ -107,13 +108,13 @@ async def _everything(settings: Settings, sample: Path | None) -> None:
         connections(dsn, telemetry=telemetry) as pool,
         search_index(settings) as search,
         command_side(pool, telemetry) as writer,
-        following(pool, search, projector_metrics(telemetry)) as projector,
+        following(settings, pool, search, projector_metrics(telemetry)),
     ):
         async with reading(pool) as log:
             empty = not any((await log.heads()).values())
         if sample is not None and empty:
             await import_file(writer, sample, Path("var/rejected.jsonl"))
-            await projector.catch_up()
+            await catch_up(pool)
         reads = await query_side(pool, settings)
         read_model_metrics(telemetry, pool)
         _welcome(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from typing import Final
 
 import asyncpg
@@ -81,6 +82,14 @@ class StoreLog:
         """The seq of each partition's last fact."""
         rows = await self._pool.fetch("select partition, seq from heads", timeout=_DEADLINE)
         return {row[0]: row[1] for row in rows}
+
+    async def seen(self) -> dict[int, int]:
+        """The heads: who asks the store knows no others."""
+        return await self.heads()
+
+    async def ahead(self, _checkpoints: Mapping[int, int]) -> dict[int, int]:
+        """How far a follower can go on: all partitions are his."""
+        return await self.heads()
 
     async def changed(self, timeout: float) -> None:
         """Return once something may have been added since the last call, or after `timeout` seconds."""

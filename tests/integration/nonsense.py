@@ -13,7 +13,8 @@ async def append_nonsense(database_url: str, stream: str) -> None:
         seq = await connection.fetchval("update heads set seq = seq + 1 where partition = $1 returning seq", partition)
         await connection.execute(
             """insert into facts (partition, seq, stream_id, version, type, schema_version, data, metadata, recorded_at)
-               values ($1, $2, $3, 3, 'EventSoldToMars', 1, '{}', '{"commandId": "cmd_x"}', now())""",
+               select $1, $2, $3, max(version) + 1, 'EventSoldToMars', 1, '{}', '{"commandId": "cmd_x"}', now()
+               from facts where stream_id = $3""",
             partition,
             seq,
             stream,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -49,6 +49,14 @@ class Unfolding:
     async def heads(self) -> dict[int, int]:
         """What is shown."""
         return dict(self.shown)
+
+    async def seen(self) -> dict[int, int]:
+        """What is shown."""
+        return dict(self.shown)
+
+    async def ahead(self, checkpoints: Mapping[int, int]) -> dict[int, int]:
+        """What is shown, of all that is asked for."""
+        return {partition: self.shown[partition] for partition in checkpoints}
 
     async def changed(self, timeout: float) -> None:
         """As the log has it."""
