@@ -1,7 +1,8 @@
 """Lists and searches over HTTP, on the sample's 5,146 conferences: `python -m benchmarks.reading_http [CALLS]`.
 
-Beside the list stands the same list as plain JSON from REST; beside the search PostgreSQL's full-text search, asked
-without HTTP. Server and callers share the machine's cores.
+Each is asked as a request that was never asked before, whose answer has to be made, and as one that is asked again and
+again. Beside the list stands the same list as plain JSON from REST; beside the search PostgreSQL's full-text search,
+asked without HTTP. Server and callers share the machine's cores; MYEVENTS_CACHE_URL is passed on.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count, cycle
 from pathlib import Path
 
 import asyncpg
@@ -25,11 +27,13 @@ from myevents.embedded import EmbeddedPostgres
 
 SAMPLE = "data/conferences.jsonl"
 LIST = "{ events(first: 50) { nodes { id name startsAt seatsAvailable location { name city country } } } }"
+REST = "/api/events?first=50"
 SEARCH = """query($q: String!) { searchEvents(search: $q, first: 20) { totalCount nodes {
   highlights event { id name startsAt seatsAvailable location { name city country } } } } }"""
 WORDS = ("javascript", "react", "devops", "security", "data", "ruby", "conf", "days", "summit", "angular")
 PLACES = ("london", "berlin", "new york", "amsterdam", "")
 QUERIES = [f"{word} {place}".strip() for word in WORDS for place in PLACES] + ["kubernets", "javscript", "amsterdm"]
+NUMBERS = count()
 Call = Callable[[int], Awaitable[object]]
 TYPE = "Content-Type: application/json"
 
@@ -44,14 +48,17 @@ async def main(calls: int, directory: Path) -> None:
             await _settled(port)
             for callers in (1, 8):
                 rows = [
-                    ("GraphQL", *await _asked(port, [orjson.dumps({"query": LIST})], calls, callers)),
-                    ("REST", *await _got(port, "/api/events?first=50", calls, callers)),
+                    ("GraphQL, again", *await _asked(port, again([{"query": LIST}]), calls, callers)),
+                    ("GraphQL, new", *await _asked(port, new([{"query": LIST}]), calls, callers)),
+                    ("REST, again", *await _got(port, cycle([REST]), calls, callers)),
+                    ("REST, new", *await _got(port, (f"{REST}&n={n}" for n in NUMBERS), calls, callers)),
                 ]
                 show(f"List of 50 events with location over HTTP, {callers} at once", rows)
-            bodies = [orjson.dumps({"query": SEARCH, "variables": {"q": text}}) for text in QUERIES]
+            searches: list[dict[str, object]] = [{"query": SEARCH, "variables": {"q": text}} for text in QUERIES]
             for callers in (1, 8):
                 rows = [
-                    ("search over HTTP", *await _asked(port, bodies, calls, callers)),
+                    ("search over HTTP, again", *await _asked(port, again(searches), calls, callers)),
+                    ("search over HTTP, new", *await _asked(port, new(searches), calls, callers)),
                     ("full-text search of PostgreSQL", *await _full_text(server.dsn, calls // 4, callers)),
                 ]
                 show(f"Search, 20 hits with highlights and location, {callers} at once", rows)
@@ -77,23 +84,33 @@ async def _settled(port: int) -> None:
         assert everything.json()["data"]["searchEvents"]["totalCount"] == 5146, everything.text
 
 
-async def _asked(port: int, bodies: list[bytes], calls: int, callers: int) -> tuple[float, list[float]]:
+def again(requests: list[dict[str, object]]) -> Iterator[bytes]:
+    """Bodies that come back."""
+    return cycle([orjson.dumps(request) for request in requests])
+
+
+def new(requests: list[dict[str, object]]) -> Iterator[bytes]:
+    """Bodies that ask the same, none of which was there before."""
+    return (orjson.dumps(request | {"extensions": {"n": next(NUMBERS)}}) for request in cycle(requests))
+
+
+async def _asked(port: int, bodies: Iterator[bytes], calls: int, callers: int) -> tuple[float, list[float]]:
     free = [await Connection.open(port) for _ in range(callers)]
 
-    async def ask(number: int) -> None:
+    async def ask(_: int) -> None:
         connection = free.pop()
-        assert await connection.send("POST", "/graphql", bodies[number % len(bodies)], TYPE) == 200
+        assert await connection.send("POST", "/graphql", next(bodies), TYPE) == 200
         free.append(connection)
 
     return await _measured(free, calls, callers, ask)
 
 
-async def _got(port: int, path: str, calls: int, callers: int) -> tuple[float, list[float]]:
+async def _got(port: int, paths: Iterator[str], calls: int, callers: int) -> tuple[float, list[float]]:
     free = [await Connection.open(port) for _ in range(callers)]
 
     async def get(_: int) -> None:
         connection = free.pop()
-        assert await connection.send("GET", path, b"") == 200
+        assert await connection.send("GET", next(paths), b"") == 200
         free.append(connection)
 
     return await _measured(free, calls, callers, get)

@@ -22,6 +22,7 @@ from myevents.telemetry.graphql import GraphqlMetrics
 from myevents.telemetry.http import HttpMetrics, Observed
 from myevents.telemetry.process import Telemetry
 from myevents.web import as_problem
+from query.answers import Answers
 from query.app import query_routes
 from query.reads import Reads
 from query.rest import openapi as query_openapi
@@ -34,14 +35,16 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
 <li><a href="/api/openapi.json">/api/openapi.json</a>: what REST takes and gives</li></ul>"""
 
 
-def everything(telemetry: Telemetry, service: CommandService, reads: Reads, search: SearchBuilds) -> ASGIApp:
+def everything(
+    telemetry: Telemetry, service: CommandService, reads: Reads, search: SearchBuilds, answers: Answers
+) -> ASGIApp:
     """Commands, queries and the page."""
 
     async def page(_: Request) -> Response:
         return HTMLResponse(_PAGE)
 
     graphql = GraphqlMetrics(telemetry.registry)
-    routes = [Route("/", page), *command_routes(service, graphql), *query_routes(reads, search, graphql)]
+    routes = [Route("/", page), *command_routes(service, graphql), *query_routes(reads, search, answers, graphql)]
     return _application(telemetry, routes, openapi(query_openapi(), command_openapi()))
 
 
@@ -51,9 +54,9 @@ def commands(telemetry: Telemetry, service: CommandService) -> ASGIApp:
     return _application(telemetry, routes, openapi(command_openapi()))
 
 
-def queries(telemetry: Telemetry, reads: Reads, search: SearchBuilds) -> ASGIApp:
+def queries(telemetry: Telemetry, reads: Reads, search: SearchBuilds, answers: Answers) -> ASGIApp:
     """Queries alone."""
-    routes = query_routes(reads, search, GraphqlMetrics(telemetry.registry))
+    routes = query_routes(reads, search, answers, GraphqlMetrics(telemetry.registry))
     return _application(telemetry, routes, openapi(query_openapi()))
 
 

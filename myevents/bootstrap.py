@@ -16,6 +16,9 @@ import structlog
 from command.forgetting import Forgetting
 from command.writer import Writer
 from migrations.run import migrate
+from myevents.cache.memory import MemoryCache
+from myevents.cache.port import Cache
+from myevents.cache.redis import RedisCache
 from myevents.embedded import EmbeddedPostgres
 from myevents.log.kafka import KafkaLog
 from myevents.log.kafka_address import kafka_address
@@ -37,9 +40,12 @@ from projector.run import NAME as MODELS
 from projector.run import Projector
 from projector.search import NAME as SEARCH
 from projector.search import SearchProjector
+from query.answers import Answers
 from query.cursors import Cursors
+from query.graphql.sdl import sdl
 from query.reads import Reads
 from query.secrets import kept_secret
+from query.versions import Versions
 from schema.tables import PARTITIONS
 
 _PAUSE = 1.0
@@ -196,6 +202,31 @@ async def query_side(pool: asyncpg.Pool, settings: Settings) -> Reads:
     async with reading(pool) as log:
         await Projector(log=log, pool=pool).prepare()
     return Reads(pool, Cursors(settings.secret.encode() or await kept_secret(pool)))
+
+
+@asynccontextmanager
+async def cache(settings: Settings) -> AsyncIterator[Cache]:
+    """What processes share for a while, through Redis where there is one; else this process's own."""
+    kept: Cache = MemoryCache() if settings.cache_url.startswith("memory:") else RedisCache(settings.cache_url)
+    try:
+        yield kept
+    finally:
+        await kept.close()
+
+
+@asynccontextmanager
+async def answering(pool: asyncpg.Pool, settings: Settings, shared: Cache) -> AsyncIterator[Answers]:
+    """Answers that were given before; for others too where `shared` is. Nobody else's: of this schema and database."""
+    own = b"\n".join((await kept_secret(pool), settings.secret.encode(), sdl().encode()))
+    far = None if isinstance(shared, MemoryCache) else shared
+    versions = Versions(pool)
+    answers = Answers(versions=versions, near=MemoryCache(), far=far, namespace=own)
+    try:
+        async with _running(_kept_up("notices of read models", versions.listen)):
+            yield answers
+    finally:
+        await answers.close()
+        await versions.close()
 
 
 async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:

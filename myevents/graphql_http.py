@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -24,7 +25,7 @@ from myevents.graphiql import graphiql_page, prefers_page
 from myevents.graphql_limits import Limits
 from myevents.negotiation import best
 from myevents.telemetry.graphql import GraphqlMetrics
-from myevents.web import BodyTooLarge, body_of, problem, too_large
+from myevents.web import Answer, BodyTooLarge, Make, body_of, problem, too_large
 
 TOKENS: Final = 1000
 """Tokens of a document."""
@@ -38,6 +39,8 @@ GRAPHQL: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 """The older type: whatever is well-formed gets 200. It is also for those who do not say what they take."""
 
+_HEADERS: Final = {"Vary": "Accept"}
+_TOO_LONG: Final = "The request took too long: ask for less."
 _log = structlog.get_logger()
 
 
@@ -48,6 +51,38 @@ class Call(msgspec.Struct):
     variables: dict[str, Any] | None = None
     operation_name: str | None = msgspec.field(default=None, name="operationName")
     extensions: dict[str, Any] | None = None
+
+
+class Asked(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as it came: its body, or the part of its address behind the question mark; the answer's media type."""
+
+    request: Request
+    sent: bytes
+    media: str
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Those of the answer."""
+        return _HEADERS
+
+    @property
+    def media_type(self) -> str:
+        """The answer's, in full."""
+        return _in_full(self.media)
+
+    def call(self) -> Call:
+        """What is asked; raises `MsgspecError`, `UnicodeError` or `RecursionError` where it cannot be read."""
+        if self.request.method == "POST":
+            return msgspec.json.decode(self.sent, type=Call)
+        given: dict[str, Any] = dict(self.request.query_params)
+        for name in ("variables", "extensions"):
+            if given.get(name):
+                given[name] = msgspec.json.decode(given[name])
+        return msgspec.convert(given, Call)
+
+
+Recall = Callable[[Asked, Any, Make], Awaitable[Response]]
+"""Answers from memory, or makes the answer; is given the request's context."""
 
 
 class _Schema(strawberry.Schema):
@@ -86,9 +121,15 @@ def make_schema(
 
 
 def graphql_endpoint(
-    schema: strawberry.Schema, context_of: Callable[[Request], object], metrics: GraphqlMetrics
+    schema: strawberry.Schema,
+    context_of: Callable[[Request], object],
+    metrics: GraphqlMetrics,
+    recall: Recall | None = None,
 ) -> Callable[[Request], Awaitable[Response]]:
-    """The handler of GET (queries alone) and POST; `context_of` may raise `Refused`."""
+    """The handler of GET (queries alone) and POST; `context_of` may raise `Refused`.
+
+    A request that `recall` knows is not even parsed.
+    """
 
     async def endpoint(request: Request) -> Response:
         if prefers_page(request):
@@ -97,7 +138,7 @@ def graphql_endpoint(
         if media is None:
             return _refusal(f"The answer is {GRAPHQL} or {JSON}: accept one of them.", 406, JSON)
         try:
-            call = _from_address(request) if request.method == "GET" else await _from_body(request)
+            sent = request.scope["query_string"] if request.method == "GET" else await _body(request)
             context = context_of(request)
         except BodyTooLarge:
             return too_large()
@@ -107,20 +148,37 @@ def graphql_endpoint(
             return problem(refused)
         except UnsupportedType as error:
             return _refusal(str(error), 415, media)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            return _refusal(f"This is no GraphQL request: {error}.", 400, media)
+
+        asked = Asked(request=request, sent=sent, media=media)
+        make = partial(_made, schema, asked, context, metrics)
+        if recall is None:
+            return (await make()).response
         try:
+            # Who waits for another one's answer, and has to make it after all, has no more time than others.
             async with asyncio.timeout(DEADLINE):
-                return await _executed(schema, call, context, media, metrics, mutating=request.method == "POST")
+                return await recall(asked, context, make)
         except TimeoutError:
-            return _refusal("The request took too long: ask for less.", 503, media)
+            return _refused(_TOO_LONG, 503, media).response
 
     return endpoint
 
 
+async def _made(schema: strawberry.Schema, asked: Asked, context: object, metrics: GraphqlMetrics) -> Answer:
+    """The answer to a request that has not been looked at yet."""
+    try:
+        call = asked.call()
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        return _refused(f"This is no GraphQL request: {error}.", 400, asked.media)
+    try:
+        async with asyncio.timeout(DEADLINE):
+            return await _executed(schema, call, context, asked.media, metrics, mutating=asked.request.method == "POST")
+    except TimeoutError:
+        return _refused(_TOO_LONG, 503, asked.media)
+
+
 async def _executed(
     schema: strawberry.Schema, call: Call, context: object, media: str, metrics: GraphqlMetrics, *, mutating: bool
-) -> Response:
+) -> Answer:
     allowed = {OperationType.QUERY, OperationType.MUTATION} if mutating else {OperationType.QUERY}
     refused = 400 if media == GRAPHQL else 200
     try:
@@ -132,13 +190,13 @@ async def _executed(
             allowed_operation_types=allowed,
         )
     except InvalidOperationTypeError:
-        return _refusal("GET only reads: send mutations by POST.", 405, media, {"Allow": "POST"})
+        return _refused("GET only reads: send mutations by POST.", 405, media, {"Allow": "POST"})
     except CannotGetOperationTypeError:
-        return _refusal("The document has no operation of that name, or several and none was named.", refused, media)
+        return _refused("The document has no operation of that name, or several and none was named.", refused, media)
     except MissingQueryError:
-        return _refusal("There is no document in query.", 400, media)
+        return _refused("There is no document in query.", 400, media)
     except (RecursionError, ValueError) as error:
-        return _refusal(f"The document cannot be run: {error}.", refused, media)
+        return _refused(f"The document cannot be run: {error}.", refused, media)
     answer: dict[str, Any] = {"data": result.data}
     if result.extensions:
         answer["extensions"] = result.extensions
@@ -148,8 +206,8 @@ async def _executed(
         answer["errors"] = [_formatted(error) for error in result.errors]
         if result.data is None and not any(error.path for error in result.errors):
             del answer["data"]
-            return _json(answer, refused, media)
-    return _json(answer, 200, media)
+            return Answer(response=_json(answer, refused, media), whole=False)
+    return Answer(response=_json(answer, 200, media), whole=not result.errors)
 
 
 def _formatted(error: GraphQLError) -> dict[str, Any]:
@@ -166,20 +224,12 @@ class UnsupportedType(Exception):
     """The body is of a type that is not read here."""
 
 
-def _from_address(request: Request) -> Call:
-    given: dict[str, Any] = dict(request.query_params)
-    for name in ("variables", "extensions"):
-        if given.get(name):
-            given[name] = msgspec.json.decode(given[name])
-    return msgspec.convert(given, Call)
-
-
-async def _from_body(request: Request) -> Call:
+async def _body(request: Request) -> bytes:
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     charset = parameters.replace(" ", "").replace('"', "")
     if kind.strip() != JSON or charset not in ("", "charset=utf-8"):
         raise UnsupportedType(f"The body is {JSON} in UTF-8: say so in Content-Type.")
-    return msgspec.json.decode(await body_of(request), type=Call)
+    return await body_of(request)
 
 
 def _is_ours_to_mend(error: GraphQLError) -> bool:
@@ -187,6 +237,10 @@ def _is_ours_to_mend(error: GraphQLError) -> bool:
         return False
     _log.error("graphql_failed", exc_info=error.original_error)
     return True
+
+
+def _refused(message: str, status: int, media: str, headers: Mapping[str, str] | None = None) -> Answer:
+    return Answer(response=_refusal(message, status, media, headers), whole=False)
 
 
 def _refusal(message: str, status: int, media: str, headers: Mapping[str, str] | None = None) -> Response:
@@ -202,4 +256,8 @@ def _json(document: dict[str, Any], status: int, media: str) -> Response:
         # A lone surrogate that an error repeats from the input: there is no JSON of it.
         body = orjson.dumps({"errors": [{"message": "The request holds text that is not Unicode."}]})
         status = 400
-    return Response(body, status, {"Vary": "Accept"}, media_type=f"{media}; charset=utf-8")
+    return Response(body, status, _HEADERS, media_type=_in_full(media))
+
+
+def _in_full(media: str) -> str:
+    return f"{media}; charset=utf-8"

@@ -21,6 +21,7 @@ class Settings:
     """A file of the authority that vouches for Elasticsearch; empty: the system's."""
 
     log_url: str = "store:"
+    cache_url: str = field(default="memory:", repr=False)
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
@@ -41,6 +42,7 @@ class Settings:
             search_api_key=environment.get("MYEVENTS_SEARCH_API_KEY", ""),
             search_ca=environment.get("MYEVENTS_SEARCH_CA", ""),
             log_url=_url(environment, "MYEVENTS_LOG_URL", cls.log_url, ("store", "kafka")),
+            cache_url=_url(environment, "MYEVENTS_CACHE_URL", cls.cache_url, ("memory", "redis", "rediss")),
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", port),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -25,6 +26,17 @@ STATUS: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.OVERLOADED: 503,
 }
 """HTTP status by code; every other refusal is a conflict with how things stand, 409."""
+
+
+class Answer(Struct, frozen=True, kw_only=True):
+    """An answer, and whether it is `whole`: all that was asked for, and no error in it."""
+
+    response: Response
+    whole: bool
+
+
+Make = Callable[[], Awaitable[Answer]]
+"""Makes an answer; what goes wrong is in it."""
 
 
 class BodyTooLarge(Exception):

@@ -6,6 +6,8 @@ import asyncio
 import re
 from typing import Final, Protocol
 
+from msgspec import Struct, field
+
 from myevents.errors import ErrorCode, Refused
 
 HEADER: Final = "MyEvents-Position"
@@ -24,6 +26,17 @@ class Applied(Protocol):
         """The seq that the live build of `model` has come to in `partition`."""
 
 
+class Used(Struct, kw_only=True):
+    """What an answer was made of: the read models, and whether who asked matters beyond being signed in or not.
+
+    An answer that is `momentary` tells of the moment that it is made in, and is another one in the next.
+    """
+
+    models: set[str] = field(default_factory=set)
+    personal: bool = False
+    momentary: bool = False
+
+
 class Position:
     """The position that one request asks for, if any; `stale` once a model was waited for in vain.
 
@@ -32,21 +45,23 @@ class Position:
 
     def __init__(self, reads: Applied, header: str | None) -> None:
         self._reads = reads
-        self._wanted = _parsed(header)
+        self.wanted = _parsed(header)
         self._waits: dict[str, asyncio.Task[bool]] = {}
         self._end = asyncio.get_running_loop().time() + PATIENCE
         self.stale = False
+        self.used = Used()
 
     async def reached(self, *models: str) -> bool:
         """Return once all `models` have come to the position, or cannot be waited for any longer.
 
-        Tells whether a position is asked for at all.
+        Tells whether a position is asked for at all. Whoever reads a model says so here first.
         """
-        if self._wanted is None:
+        self.used.models.update(models)
+        if self.wanted is None:
             return False
         for model in models:
             if model not in self._waits:
-                self._waits[model] = asyncio.create_task(self._comes(model, *self._wanted))
+                self._waits[model] = asyncio.create_task(self._comes(model, *self.wanted))
         waits = [self._waits[model] for model in models]
         try:
             came = await asyncio.gather(*waits)

@@ -12,8 +12,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from myevents.errors import ErrorCode, Refused
-from myevents.web import problem
+from myevents.web import Answer, problem
 from query import filters
+from query.answers import Answers, Question, asks_afresh
 from query.paging import Listing, Window
 from query.position import HEADER, Position
 from query.reads import Reads, Row
@@ -21,34 +22,40 @@ from schema import read_tables
 from schema.event_filter import EventFilter
 from schema.read_models import EventRow, LocationRow
 
+_JSON = "application/json"
 _HIDDEN = {"name_folded", "organizer_id"}
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
-def rest_routes(reads: Reads) -> list[Route]:
-    """The routes that read."""
+Handler = Callable[[Request, Position], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def rest_routes(reads: Reads, answers: Answers) -> list[Route]:
+    """The routes that read. What they answer is the same for everybody."""
     published = filters.event_conditions(EventFilter())
 
-    async def events(request: Request) -> Response:
-        await Position(reads, request.headers.get(HEADER)).reached("events")
+    async def events(request: Request, position: Position) -> Response:
+        await position.reached("events")
         listing = Listing(table=read_tables.events, conditions=published, column="starts_at", scope="rest events")
         return await _list(request, reads, listing, EventRow)
 
-    async def locations(request: Request) -> Response:
-        await Position(reads, request.headers.get(HEADER)).reached("locations")
+    async def locations(request: Request, position: Position) -> Response:
+        await position.reached("locations")
         listing = Listing(table=read_tables.locations, conditions=(), column="name", scope="rest locations")
         return await _list(request, reads, listing, LocationRow)
 
-    async def event(request: Request) -> Response:
-        await Position(reads, request.headers.get(HEADER)).reached("events")
+    async def event(request: Request, position: Position) -> Response:
+        await position.reached("events")
         row = (await reads.events([_id(request)])).get(_id(request))
         return _one(row if row and row.status != "DRAFT" else None, "event")
 
-    async def location(request: Request) -> Response:
-        await Position(reads, request.headers.get(HEADER)).reached("locations")
+    async def location(request: Request, position: Position) -> Response:
+        await position.reached("locations")
         return _one((await reads.locations([_id(request)])).get(_id(request)), "location")
 
-    async def event_by_name(request: Request) -> Response:
+    async def event_by_name(request: Request, position: Position) -> Response:
+        await position.reached("events")
         name: str = request.path_params["name"]
         if "\0" in name or len(name) > 500 or not name.isprintable():
             return _one(None, "event")
@@ -61,13 +68,16 @@ def rest_routes(reads: Reads) -> list[Route]:
         page = await reads.page(listing, EventRow, Window(first=1))
         return _one(page.rows[0] if page.rows else None, "event")
 
+    def route(path: str, handler: Handler) -> Route:
+        return Route(path, _endpoint(reads, answers, handler), methods=["GET"])
+
     return [
-        Route("/api/events", _refusing(events), methods=["GET"]),
-        Route("/api/events/id/{id}", _refusing(event), methods=["GET"]),
-        Route("/api/events/name/{name:path}", _refusing(event_by_name), methods=["GET"]),
-        Route("/api/events/{id}", _refusing(event), methods=["GET"]),
-        Route("/api/locations", _refusing(locations), methods=["GET"]),
-        Route("/api/locations/{id}", _refusing(location), methods=["GET"]),
+        route("/api/events", events),
+        route("/api/events/id/{id}", event),
+        route("/api/events/name/{name:path}", event_by_name),
+        route("/api/events/{id}", event),
+        route("/api/locations", locations),
+        route("/api/locations/{id}", location),
     ]
 
 
@@ -107,12 +117,29 @@ def _operation(name: str, summary: str, *path: str, paged: bool = False) -> dict
     }
 
 
-def _refusing(handler: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         try:
-            return await handler(request)
+            position = Position(reads, request.headers.get(HEADER))
         except Refused as refused:
             return problem(refused)
+
+        async def made() -> Answer:
+            try:
+                response = await handler(request, position)
+            except Refused as refused:
+                response = problem(refused)
+            return Answer(response=response, whole=response.status_code == 200)
+
+        address: str = request.scope["path"]
+        question = Question(
+            asked=b"REST %s\n%s" % (address.encode("utf-8", "surrogatepass"), request.scope["query_string"]),
+            viewer=None,
+            position=position,
+            media_type=_JSON,
+            fresh=asks_afresh(request),
+        )
+        return await answers.answer(question, made)
 
     return endpoint
 
@@ -123,7 +150,7 @@ async def _list(request: Request, reads: Reads, listing: Listing, kind: type[Row
         "nodes": [_document(row) for row in page.rows],
         "next": page.cursors[-1] if page.has_next else None,
     }
-    return Response(_encode(document), media_type="application/json")
+    return Response(_encode(document), media_type=_JSON)
 
 
 def _first(request: Request) -> int | None:
@@ -143,7 +170,7 @@ def _id(request: Request) -> str:
 def _one(row: msgspec.Struct | None, what: str) -> Response:
     if row is None:
         return problem(Refused(ErrorCode.NOT_FOUND, f"There is no such {what}.", ("id",)))
-    return Response(_encode(_document(row)), media_type="application/json")
+    return Response(_encode(_document(row)), media_type=_JSON)
 
 
 def _document(value: Any) -> Any:

@@ -11,6 +11,8 @@ import typer
 from command.service import CommandService
 from myevents import applications
 from myevents.bootstrap import (
+    answering,
+    cache,
     catch_up,
     command_side,
     connections,
@@ -91,11 +93,13 @@ def query() -> None:
             database(settings) as dsn,
             connections(dsn, telemetry=telemetry) as pool,
             search_index(settings) as search,
+            cache(settings) as shared,
         ):
             reads = await query_side(pool, settings)
             read_model_metrics(telemetry, pool)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
-            await serve_http(applications.queries(telemetry, reads, search), at, telemetry.health)
+            async with answering(pool, settings, shared) as answers:
+                await serve_http(applications.queries(telemetry, reads, search, answers), at, telemetry.health)
 
     run(act, port=8282, metrics_port=9104)
 
@@ -107,6 +111,7 @@ async def _everything(settings: Settings, sample: Path | None) -> None:
         database(settings) as dsn,
         connections(dsn, telemetry=telemetry) as pool,
         search_index(settings) as search,
+        cache(settings) as shared,
         command_side(pool, telemetry) as writer,
         following(settings, pool, search, projector_metrics(telemetry)),
     ):
@@ -118,8 +123,9 @@ async def _everything(settings: Settings, sample: Path | None) -> None:
         reads = await query_side(pool, settings)
         read_model_metrics(telemetry, pool)
         _welcome(settings)
-        application = applications.everything(telemetry, CommandService(writer), reads, search)
-        await serve_http(application, at, telemetry.health)
+        async with answering(pool, settings, shared) as answers:
+            application = applications.everything(telemetry, CommandService(writer), reads, search, answers)
+            await serve_http(application, at, telemetry.health)
 
 
 def _says(what: str, settings: Settings, *paths: str) -> None:

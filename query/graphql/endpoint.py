@@ -6,14 +6,17 @@ from typing import Any, Final
 
 import strawberry
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 from strawberry.extensions import SchemaExtension
 
 from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused
-from myevents.graphql_http import graphql_endpoint, make_schema
+from myevents.graphql_http import Asked, graphql_endpoint, make_schema
 from myevents.search.port import SearchBuilds
 from myevents.telemetry.graphql import GraphqlMetrics
+from myevents.web import Make
+from query.answers import Answers, Question, asks_afresh
 from query.compiled import CompiledExecutor
 from query.graphql.queries import Query
 from query.graphql.types import Booking, Context, Event, Location
@@ -31,7 +34,7 @@ class Staleness(SchemaExtension):
 
 
 def _signed_in(context: Context) -> bool:
-    return context.viewer is not None
+    return context.signed_in
 
 
 schema: Final[strawberry.Schema] = make_schema(
@@ -39,7 +42,7 @@ schema: Final[strawberry.Schema] = make_schema(
 )
 
 
-def graphql_route(reads: Reads, search: SearchBuilds, metrics: GraphqlMetrics) -> Route:
+def graphql_route(reads: Reads, search: SearchBuilds, answers: Answers, metrics: GraphqlMetrics) -> Route:
     """The route of the queries."""
 
     def context_of(request: Request) -> Context:
@@ -49,4 +52,16 @@ def graphql_route(reads: Reads, search: SearchBuilds, metrics: GraphqlMetrics) -
             raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
         return Context(reads=reads, search=search, position=Position(reads, request.headers.get(HEADER)), viewer=viewer)
 
-    return Route("/graphql", graphql_endpoint(schema, context_of, metrics), methods=["GET", "POST"])
+    async def recall(asked: Asked, context: Context, make: Make) -> Response:
+        request = asked.request
+        question = Question(
+            asked=b"\n".join((request.method.encode(), asked.media.encode(), asked.sent)),
+            viewer=context.whoever,
+            position=context.position,
+            media_type=asked.media_type,
+            headers=asked.headers,
+            fresh=asks_afresh(request),
+        )
+        return await answers.answer(question, make)
+
+    return Route("/graphql", graphql_endpoint(schema, context_of, metrics, recall), methods=["GET", "POST"])

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 import strawberry
-from msgspec import Struct
 from msgspec.structs import replace
 
 from myevents.model_status import ModelStatus
@@ -22,13 +21,25 @@ from schema import read_models as rows
 from schema import read_tables, values
 
 
-class Context(Struct, frozen=True, kw_only=True):
+class Context:
     """What a request brings: the reads, the position to wait for, and who asks."""
 
-    reads: Reads
-    search: SearchBuilds
-    position: Position
-    viewer: str | None
+    def __init__(self, *, reads: Reads, search: SearchBuilds, position: Position, viewer: str | None) -> None:
+        self.reads = reads
+        self.search = search
+        self.position = position
+        self.whoever = viewer
+
+    @property
+    def signed_in(self) -> bool:
+        """Whether it is known who asks."""
+        return self.whoever is not None
+
+    @property
+    def viewer(self) -> str | None:
+        """Who asks, for resolvers: looking makes the answer theirs, and it is kept for nobody else."""
+        self.position.used.personal = True
+        return self.whoever
 
 
 Info = strawberry.Info[Context, None]

@@ -1,0 +1,1 @@
+"""What is worth keeping for a while: in memory, or in Redis for several processes."""

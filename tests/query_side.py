@@ -1,0 +1,62 @@
+"""A query side on a real database as one process has it, asked as over HTTP; its projector steps by hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import httpx
+
+from myevents import applications
+from myevents.cache.memory import MemoryCache
+from myevents.cache.port import Cache
+from myevents.search.port import SearchBuilds
+from myevents.telemetry.process import Telemetry
+from query.answers import Answers
+from query.cursors import Cursors
+from query.reads import Reads
+from query.versions import Versions
+
+AFRESH = {"Cache-Control": "no-cache"}
+"""What makes any answer anew: the oracle of those that are kept."""
+
+
+class QuerySide:
+    """Who answers, and a client of theirs."""
+
+    def __init__(self, client: httpx.AsyncClient, answers: Answers, versions: Versions) -> None:
+        self.client = client
+        self.answers = answers
+        self.versions = versions
+
+    async def ask(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
+        """The answer to a GraphQL query."""
+        return await self.client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+
+    def outcome(self, name: str) -> int:
+        """How often it came about."""
+        return self.answers.outcomes[name]
+
+
+@asynccontextmanager
+async def query_side(
+    pool: asyncpg.Pool, search: SearchBuilds, far: Cache | None = None, *, noticing: bool = True
+) -> AsyncIterator[QuerySide]:
+    """A process of queries on a database that has read models; one that does not notice hears of no checkpoint."""
+    reads = Reads(pool, Cursors(b"secret"))
+    versions = Versions(pool)
+    answers = Answers(versions=versions, near=MemoryCache(), far=far, namespace=b"test")
+    listening = asyncio.create_task(versions.listen()) if noticing else None
+    transport = httpx.ASGITransport(applications.queries(Telemetry(service="query"), reads, search, answers))
+    try:
+        async with httpx.AsyncClient(transport=transport, base_url="http://queries") as client:
+            yield QuerySide(client, answers, versions)
+    finally:
+        if listening is not None:
+            listening.cancel()
+            await asyncio.wait({listening})
+        await answers.close()
+        await versions.close()
