@@ -62,6 +62,10 @@ def _overloaded() -> Refused:
     return Refused(ErrorCode.OVERLOADED, "Too many commands are waiting: try again shortly.", (), 1.0)
 
 
+def _unknown() -> StoreUnavailable:
+    return StoreUnavailable("The store did not answer: send it again with the same Idempotency-Key.")
+
+
 class Writer:
     """Takes commands and answers each once its facts are committed, or it is refused."""
 
@@ -94,6 +98,11 @@ class Writer:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._notifier
 
+    def give_up(self) -> None:
+        """Take no more and answer everybody at once: what has not been begun is refused, the rest is not known."""
+        for partition in self._partitions:
+            partition.give_up()
+
     async def submit(self, command: AnyCommand, key: Key | None = None) -> Accepted:
         """Decide and record `command`; raises `Refused`, or `StoreUnavailable` where its fate is not known."""
         stream_id = streams.stream_of(command)
@@ -118,6 +127,7 @@ class Partition:
         self._cache = StateCache()
         self._snapshots = snapshots.Schedule(pool)
         self._closed = False
+        self._in_hand: list[Submission] = []
         self._metrics = metrics
         metrics.watch(number, lambda: len(self._queue))
 
@@ -138,13 +148,20 @@ class Partition:
             _tell(self._queue.popleft(), _overloaded())
         self._more.set()
 
+    def give_up(self) -> None:
+        """Close, and tell those whose round is under way that its end is not known."""
+        self.close()
+        for submission in self._in_hand:
+            _tell(submission, _unknown())
+
     async def run(self) -> None:
         """Serve rounds until closed."""
         while not self._closed:
             await self._more.wait()
             self._more.clear()
             while self._queue:
-                await self._serve([self._queue.popleft() for _ in range(min(ROUND_SIZE, len(self._queue)))])
+                self._in_hand = [self._queue.popleft() for _ in range(min(ROUND_SIZE, len(self._queue)))]
+                await self._serve(self._in_hand)
         await self._snapshots.close()
 
     async def _serve(self, batch: list[Submission]) -> None:
@@ -168,8 +185,7 @@ class Partition:
                 _log.info("round_collided", partition=self._number, reason=type(collision).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
             except _LOST as lost:
-                message = "The store did not answer: send it again with the same Idempotency-Key."
-                raise StoreUnavailable(message) from lost
+                raise _unknown() from lost
         raise _overloaded()
 
     async def _attempt(self, batch: list[Submission]) -> list[tuple[Submission, Accepted | Refused]]:

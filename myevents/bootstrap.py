@@ -51,6 +51,12 @@ from schema.tables import PARTITIONS
 _PAUSE = 1.0
 """Seconds after which what failed is begun again."""
 
+_REFUSE = 2.0
+"""Seconds that commands are given at the end; then those that wait are refused."""
+
+_DISCONNECT = 2.5
+"""Seconds that databases are given at the end; then whatever waits for one fails."""
+
 _LOOK = 1.0
 """Seconds that a look at the read models may take."""
 
@@ -84,6 +90,7 @@ async def connections(
     if telemetry is not None:
         telemetry.pools.watch(name, pool)
         telemetry.health.needs(answers(f"the {name}", pool))
+        telemetry.health.at_last(_DISCONNECT, pool.terminate)
     try:
         yield pool
     finally:
@@ -140,6 +147,8 @@ async def command_side(pool: asyncpg.Pool, telemetry: Telemetry | None = None) -
         Writer(pool, PARTITIONS, metrics=metrics) as writer,
         _running(_kept_up("forgetting", Forgetting(pool).run)),
     ):
+        if telemetry is not None:
+            telemetry.health.at_last(_REFUSE, writer.give_up)
         yield writer
 
 
@@ -246,5 +255,7 @@ async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.wait({task})
+        # More than once: a lost connection may come instead of the cancellation, and be taken for one that passes.
+        while not task.done():
+            task.cancel()
+            await asyncio.wait({task}, timeout=_PAUSE)

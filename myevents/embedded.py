@@ -29,6 +29,9 @@ SOCKET_LIMIT: Final = 107
 """Bytes of a socket's path that the kernel takes."""
 
 _PROGRAM_DEADLINE: Final = 120
+_STOPPING: Final = "3"
+"""Seconds that a server is waited for that stops; one that takes longer goes on stopping by itself."""
+
 _SOCKET: Final = ".s.PGSQL.5432"
 _OPTIONS: Final = {
     "listen_addresses": "",
@@ -135,7 +138,7 @@ class EmbeddedPostgres:
     async def _stop_server(self) -> None:
         if not (self._data / "postmaster.pid").exists():
             return
-        code, output = await self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "stop")
+        code, output = await self._run("pg_ctl", "-D", str(self._data), "-m", "fast", "-w", "-t", _STOPPING, "stop")
         if code != 0:
             _log.warning("embedded_postgres_not_stopped", reason=output.strip()[-300:])
 
@@ -201,8 +204,12 @@ class EmbeddedPostgres:
         try:
             done = await asyncio.shield(running)
         except asyncio.CancelledError:
+            if program == "pg_isready":
+                raise
             # It would run on all the same, and whoever comes next would meet a server that is half started.
-            await asyncio.wait({running})
+            while not running.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait({running})
             raise
         return done.returncode, done.stdout.decode(errors="replace")
 

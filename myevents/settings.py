@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -25,6 +26,9 @@ class Settings:
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
+    stop_delay: float = 1.0
+    """Seconds that requests are taken after /readyz has told that the process is about to stop."""
+
     metrics_port: int = 9100
     """0: nobody is told of metrics."""
 
@@ -46,6 +50,7 @@ class Settings:
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", port),
+            stop_delay=_seconds(environment, "MYEVENTS_STOP_DELAY", cls.stop_delay),
             metrics_port=_port(environment, "MYEVENTS_METRICS_PORT", metrics_port),
             metrics_port_is_given="MYEVENTS_METRICS_PORT" in environment,
         )
@@ -56,6 +61,13 @@ def _url(environment: Mapping[str, str], name: str, default: str, schemes: tuple
     if value and urlsplit(value).scheme not in schemes:
         raise SettingsError(f"{name} must start with one of {', '.join(s + ':' for s in schemes)}")
     return value
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    value = environment.get(name, str(default))
+    if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", value, re.ASCII):
+        raise SettingsError(f"{name} must be seconds, 0 to 999")
+    return float(value)
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

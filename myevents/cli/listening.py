@@ -11,16 +11,14 @@ from collections.abc import AsyncIterator, Iterator
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from myevents.errors import SettingsError
 from myevents.settings import Settings
 from myevents.telemetry.health import Health
 from myevents.telemetry.process import Telemetry
 
-_log = structlog.get_logger()
-
-_GRACE = 5
+_GRACE = 4
 """Seconds that requests under way are given at the end."""
 
 
@@ -30,6 +28,8 @@ _GARBAGE = 1_000
 
 _TURN = 0.0005
 """Seconds after which a thread that computes lets another one on."""
+
+_log = structlog.get_logger()
 
 
 class _Server(uvicorn.Server):
@@ -70,33 +70,51 @@ async def telling(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Non
         _log.warning("no_metrics", reason=str(error))
         yield
         return
-    async with _served(telemetry.application(), at):
-        yield
-
-
-async def serve_http(application: ASGIApp, at: socket.socket, health: Health) -> None:
-    """Answer requests until cancelled; those under way are answered first."""
-    # What is there by now stays for good: looked through again and again, it would hold requests up for tens of ms.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GARBAGE)
-    # Searches run in threads of their own, which would otherwise wait 5 ms for whoever computes.
-    sys.setswitchinterval(_TURN)
-    async with _served(application, at):
-        health.started = True
-        await asyncio.Event().wait()
-
-
-@contextlib.asynccontextmanager
-async def _served(application: ASGIApp, at: socket.socket) -> AsyncIterator[None]:
-    """Answer requests meanwhile."""
-    config = uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE
-    )
-    server = _Server(config)
+    server = _server(telemetry.application())
     serving = asyncio.create_task(server.serve(sockets=[at]))
     try:
         yield
     finally:
         server.should_exit = True
         await serving
+
+
+async def serve_http(application: ASGIApp, at: socket.socket, settings: Settings, health: Health) -> None:
+    """Answer requests until cancelled, and for a while more; those under way then are answered first."""
+    # What is there by now stays for good: looked through again and again, it would hold requests up for tens of ms.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
+    # Searches run in threads of their own, which would otherwise wait 5 ms for whoever computes.
+    sys.setswitchinterval(_TURN)
+    server = _server(_LettingGo(application, health))
+    serving = asyncio.create_task(server.serve(sockets=[at]))
+    health.started = True
+    try:
+        await asyncio.shield(serving)
+    except asyncio.CancelledError:
+        await asyncio.wait({serving}, timeout=settings.stop_delay)
+        server.should_exit = True
+        await serving
+
+
+def _server(application: ASGIApp) -> _Server:
+    return _Server(
+        uvicorn.Config(application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE)
+    )
+
+
+class _LettingGo:
+    """Lets callers go from when the process is about to stop: they connect again, and to another one."""
+
+    def __init__(self, application: ASGIApp, health: Health) -> None:
+        self._application = application
+        self._health = health
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def last(message: Message) -> None:
+            if message["type"] == "http.response.start" and self._health.leaving:
+                message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
+            await send(message)
+
+        await self._application(scope, receive, last)

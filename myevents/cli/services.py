@@ -26,7 +26,7 @@ from myevents.bootstrap import (
 )
 from myevents.cli.importing import import_file
 from myevents.cli.listening import listening, serve_http, telling
-from myevents.cli.running import console, run
+from myevents.cli.running import console, run_service
 from myevents.settings import Settings
 from myevents.telemetry.process import Telemetry
 
@@ -38,15 +38,17 @@ def serve(
     sample: Annotated[Path | None, typer.Option(help="Import this file where the log is still empty.")] = None,
 ) -> None:
     """Serve everything in one process."""
-    run(lambda settings: _everything(settings, sample))
+    run_service(
+        "serve", lambda settings, telemetry: _everything(settings, telemetry, sample), port=8080, metrics_port=9100
+    )
 
 
 @app.command()
 def command() -> None:
     """Serve commands alone."""
 
-    async def act(settings: Settings) -> None:
-        at, telemetry = listening(settings), Telemetry(service="command")
+    async def act(settings: Settings, telemetry: Telemetry) -> None:
+        at = listening(settings)
         async with (
             telling(settings, telemetry),
             database(settings) as dsn,
@@ -54,17 +56,16 @@ def command() -> None:
             command_side(pool, telemetry) as writer,
         ):
             _says("Commands are", settings, "/command", "/api/openapi.json")
-            await serve_http(applications.commands(telemetry, CommandService(writer)), at, telemetry.health)
+            await serve_http(applications.commands(telemetry, CommandService(writer)), at, settings, telemetry.health)
 
-    run(act, port=8181, metrics_port=9101)
+    run_service("command", act, port=8181, metrics_port=9101)
 
 
 @app.command()
 def projector() -> None:
     """Let the read models and the search index follow the log."""
 
-    async def act(settings: Settings) -> None:
-        telemetry = Telemetry(service="projector")
+    async def act(settings: Settings, telemetry: Telemetry) -> None:
         follows = projector_metrics(telemetry)
         async with (
             telling(settings, telemetry),
@@ -79,15 +80,15 @@ def projector() -> None:
             console.print("The read models and the search index follow the log.")
             await asyncio.Event().wait()
 
-    run(act, metrics_port=9103)
+    run_service("projector", act, metrics_port=9103)
 
 
 @app.command()
 def query() -> None:
     """Serve queries alone."""
 
-    async def act(settings: Settings) -> None:
-        at, telemetry = listening(settings), Telemetry(service="query")
+    async def act(settings: Settings, telemetry: Telemetry) -> None:
+        at = listening(settings)
         async with (
             telling(settings, telemetry),
             database(settings) as dsn,
@@ -99,13 +100,15 @@ def query() -> None:
             read_model_metrics(telemetry, pool)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
             async with answering(pool, settings, shared) as answers:
-                await serve_http(applications.queries(telemetry, reads, search, answers), at, telemetry.health)
+                await serve_http(
+                    applications.queries(telemetry, reads, search, answers), at, settings, telemetry.health
+                )
 
-    run(act, port=8282, metrics_port=9104)
+    run_service("query", act, port=8282, metrics_port=9104)
 
 
-async def _everything(settings: Settings, sample: Path | None) -> None:
-    at, telemetry = listening(settings), Telemetry(service="serve")
+async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | None) -> None:
+    at = listening(settings)
     async with (
         telling(settings, telemetry),
         database(settings) as dsn,
@@ -125,7 +128,7 @@ async def _everything(settings: Settings, sample: Path | None) -> None:
         _welcome(settings)
         async with answering(pool, settings, shared) as answers:
             application = applications.everything(telemetry, CommandService(writer), reads, search, answers)
-            await serve_http(application, at, telemetry.health)
+            await serve_http(application, at, settings, telemetry.health)
 
 
 def _says(what: str, settings: Settings, *paths: str) -> None:

@@ -102,9 +102,12 @@ class StoreLog:
     async def close(self) -> None:
         """Stop listening."""
         listener, self._listener = self._listener, None
-        if listener is not None and not listener.is_closed():
-            await listener.remove_listener(FACTS_CHANNEL, self._wake)
-            await self._pool.release(listener)
+        if listener is not None:
+            # A connection that is lost, or was given up with its pool, listens no longer anyway.
+            with contextlib.suppress(*PASSING):
+                if not listener.is_closed():
+                    await listener.remove_listener(FACTS_CHANNEL, self._wake)
+                    await self._pool.release(listener)
 
     async def _listen(self) -> None:
         if self._listener is not None and not self._listener.is_closed():

@@ -1,4 +1,4 @@
-"""Whether a process is alive, and whether it is able: what supervisors and load balancers ask."""
+"""Whether a process is alive, whether it is able, and how it leaves: what supervisors and load balancers ask."""
 
 from __future__ import annotations
 
@@ -22,12 +22,23 @@ class Health:
 
     def __init__(self) -> None:
         self._checks: list[Check] = []
+        self._last: list[tuple[float, Callable[[], None]]] = []
         self.started = False
         self.leaving = False
 
     def needs(self, check: Check) -> None:
         """Be able only while `check` finds nothing amiss."""
         self._checks.append(check)
+
+    def at_last(self, seconds: float, give_up: Callable[[], None]) -> None:
+        """Call `give_up` so many seconds after the process has ceased to take requests, where it is still there."""
+        self._last.append((seconds, give_up))
+
+    def leave(self, after: float) -> None:
+        """Be able no more, and go: requests are taken for `after` more seconds."""
+        self.leaving = True
+        for seconds, give_up in self._last:
+            asyncio.get_running_loop().call_later(after + seconds, give_up)
 
     async def amiss(self) -> list[str]:
         """All that is, within two seconds."""

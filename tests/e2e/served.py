@@ -40,6 +40,7 @@ def environment(database_url: str, directory: Path) -> dict[str, str]:
         "MYEVENTS_DATABASE_URL": database_url,
         "MYEVENTS_SEARCH_URL": search,
         "MYEVENTS_METRICS_PORT": "0",
+        "MYEVENTS_STOP_DELAY": "0",
     }
 
 
@@ -88,6 +89,10 @@ class Served:
             return (await client.get(f"{self.url}/readyz")).status_code == 200
         except httpx.TransportError:
             return False
+
+    def said(self) -> str:
+        """What it has written since its last start."""
+        return self._log.read_bytes()[self._told :].decode()
 
     def kill(self) -> None:
         """`kill -9`."""
