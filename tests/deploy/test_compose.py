@@ -19,7 +19,7 @@ def test_docker_compose_takes_the_file() -> None:
 
 
 def test_all_services_and_their_servers_are_there() -> None:
-    servers = {"postgres", "kafka", "elasticsearch", "redis", "prometheus", "grafana"}
+    servers = {"postgres", "kafka", "elasticsearch", "redis", "prometheus", "grafana", "backup"}
     assert set(services()) == {*SERVICES, *servers, "migrate", "import"}
 
 
