@@ -11,6 +11,11 @@ from tests.deploy.files import ROOT, SERVICES, documents, run, tool
 
 BASE = ROOT / "deploy/kubernetes/base"
 OVERLAYS = ("development", "production")
+SECRETS = {
+    "postgres": "MYEVENTS_DATABASE_URL",
+    "elasticsearch": "MYEVENTS_SEARCH_URL",
+    "redis": "MYEVENTS_CACHE_URL",
+}
 
 
 def base() -> list[dict[str, Any]]:
@@ -123,6 +128,9 @@ def test_whoever_uses_a_server_may_talk_to_it_and_nobody_else() -> None:
     }
     assert {f"to-{server}" for servers in used.values() for server in servers} <= set(policies)
     assert all("postgres" in servers for servers in used.values())
+    for name, pod in pods().items():
+        given = {variable["name"] for variable in pod["spec"]["containers"][0]["env"]}
+        assert {server for server, secret in SECRETS.items() if secret in given} == used[name] - {"kafka"}, name
     assert "kafka" not in used["command"], "booking needs no Kafka"
     assert "kafka" in used["relay"] & used["projector"]
 
