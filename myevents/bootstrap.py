@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import asyncpg
@@ -45,7 +46,7 @@ from query.cursors import Cursors
 from query.graphql.sdl import sdl
 from query.reads import Reads
 from query.secrets import kept_secret
-from query.versions import Versions
+from query.versions import take_notices
 from schema.tables import PARTITIONS
 
 _PAUSE = 1.0
@@ -224,18 +225,17 @@ async def cache(settings: Settings) -> AsyncIterator[Cache]:
 
 
 @asynccontextmanager
-async def answering(pool: asyncpg.Pool, settings: Settings, shared: Cache) -> AsyncIterator[Answers]:
+async def answering(pool: asyncpg.Pool, reads: Reads, settings: Settings, shared: Cache) -> AsyncIterator[Answers]:
     """Answers that were given before; for others too where `shared` is. Nobody else's: of this schema and database."""
     own = b"\n".join((await kept_secret(pool), settings.secret.encode(), sdl().encode()))
     far = None if isinstance(shared, MemoryCache) else shared
-    versions = Versions(pool)
-    answers = Answers(versions=versions, near=MemoryCache(), far=far, namespace=own)
+    kept = Answers(near=MemoryCache(), far=far, namespace=own)
     try:
-        async with _running(_kept_up("notices of read models", versions.listen)):
-            yield answers
+        async with _running(_kept_up("notices of read models", partial(take_notices, pool, reads.versions))):
+            yield kept
     finally:
-        await answers.close()
-        await versions.close()
+        await kept.close()
+        await reads.versions.close()
 
 
 async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:

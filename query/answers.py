@@ -50,11 +50,15 @@ def asks_afresh(request: Request) -> bool:
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """A request that reads. `asked` holds all that the answer depends on but who asks, and when."""
+    """A request that reads. `asked` holds all that the answer depends on but who asks, and when.
+
+    `versions` are those of the server that the answer would be read from.
+    """
 
     asked: bytes
     viewer: str | None
     position: Position
+    versions: Versions
     media_type: str
     headers: Mapping[str, str] = field(default_factory=dict)
     fresh: bool = False
@@ -81,10 +85,7 @@ class _Flight(Struct):
 class Answers:
     """`near` keeps them in this process, `far` for others too."""
 
-    def __init__(
-        self, *, versions: Versions, near: MemoryCache, far: Cache | None = None, namespace: bytes = b""
-    ) -> None:
-        self._versions = versions
+    def __init__(self, *, near: MemoryCache, far: Cache | None = None, namespace: bytes = b"") -> None:
         self._near = near
         self._far = far
         self._namespace = hashlib.blake2b(namespace, digest_size=32).digest()
@@ -130,7 +131,7 @@ class Answers:
         if used is None:
             # Nobody knows yet what it reads: who asks the same meanwhile waits for that.
             return None if wanted else self._known_by(request, (question.viewer or "").encode())
-        versions = await self._versions.current(used.models)
+        versions = await question.versions.current(used.models)
         if versions is None:
             return None
         if wanted and (_SEARCH in used.models or not all(versions[model].reached(*wanted) for model in used.models)):
@@ -165,8 +166,8 @@ class Answers:
             if body is not None:
                 self.outcomes["shared"] += 1
                 # It may be newer than its key tells.
-                self._versions.seen(used.models)
-                await self._near.set(key, body, self._ttl(used, self._versions.known))
+                question.versions.seen(used.models)
+                await self._near.set(key, body, self._ttl(used, question.versions.known))
                 return Outcome(question.answered(body), body)
         self.outcomes["miss"] += 1
         return await self._made(request, question, make)
@@ -185,11 +186,11 @@ class Answers:
 
     async def _made(self, request: bytes, question: Question, make: Make) -> Outcome:
         """Make the answer, and keep it under what was known before."""
-        before, used = self._versions.known, question.position.used
+        before, used = question.versions.known, question.position.used
         try:
             answer = await make()
         finally:
-            self._versions.seen(used.models)
+            question.versions.seen(used.models)
         body = bytes(answer.response.body)
         wanted = answer.whole and used.models and not question.position.stale and not used.momentary
         if not wanted or len(body) > ENTRY_LIMIT:

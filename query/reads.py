@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 from myevents.model_status import ModelStatus, model_statuses
 from query.cursors import Cursors
 from query.paging import Listing, Page, Window
+from query.versions import Versions
 from schema.read_models import BookingRow, EventRow, LocationRow
 
 DEADLINE: Final = 2.0
@@ -27,6 +28,7 @@ class Reads:
 
     def __init__(self, pool: asyncpg.Pool, cursors: Cursors) -> None:
         self._pool = pool
+        self.versions = Versions(lambda statement: pool.fetch(statement))
         self.cursors = cursors
 
     async def events(self, ids: Sequence[str]) -> dict[str, EventRow]:

@@ -136,6 +136,7 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             asked=b"REST %s\n%s" % (address.encode("utf-8", "surrogatepass"), request.scope["query_string"]),
             viewer=None,
             position=position,
+            versions=reads.versions,
             media_type=_JSON,
             fresh=asks_afresh(request),
         )

@@ -11,13 +11,14 @@ import asyncio
 import contextlib
 import hashlib
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import asyncpg
 import structlog
 from msgspec import Struct
 
+from myevents.errors import MyEventsError
 from schema.read_tables import CHECKPOINTS_CHANNEL
 
 AGE: Final = 1.0
@@ -33,6 +34,7 @@ _LOOK: Final = """
   from read.builds b join read.checkpoints c using (model, build) where b.state = 'live' group by b.model, b.build"""
 """Besides the checkpoints: parked streams come back without moving any, and a swapped index may tell the same again."""
 
+_AWAY: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 _log = structlog.get_logger()
 
 
@@ -49,16 +51,18 @@ class Version(Struct, frozen=True, kw_only=True):
 
 
 class Versions:
-    """The versions of the live builds, as one database of read models has them."""
+    """The versions of the live builds, as one server has them: what is read there is at least as new.
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+    `fetch` asks that server.
+    """
+
+    def __init__(self, fetch: Callable[[str], Awaitable[Sequence[asyncpg.Record]]]) -> None:
+        self._fetch = fetch
         self.known: Mapping[str, Version] = {}
         self._known_at = float("-inf")
         self._newer: set[str] = set()
         self._begun = self._ended = self._confirmed = 0
         self._looking: asyncio.Task[None] | None = None
-        self._listener: asyncpg.pool.PoolConnectionProxy | None = None
 
     def seen(self, models: Iterable[str]) -> None:
         """Something of these models was shown, or is to be seen, that may be newer than what is known."""
@@ -78,24 +82,6 @@ class Versions:
         known = self.known if self._confirmed >= wanted else {}
         return known if all(model in known for model in models) else None
 
-    async def listen(self) -> None:
-        """Take the projector's notices until cancelled; where there are none to be had, what is known grows old."""
-        while True:
-            try:
-                async with self._pool.acquire(timeout=5) as connection:
-                    lost = asyncio.Event()
-                    connection.add_termination_listener(lambda *_, lost=lost: lost.set())
-                    await connection.add_listener(CHECKPOINTS_CHANNEL, self._noticed)
-                    try:
-                        await lost.wait()
-                    finally:
-                        with contextlib.suppress(asyncpg.InterfaceError):
-                            await connection.remove_listener(CHECKPOINTS_CHANNEL, self._noticed)
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                _log.info("no_notices", reason=type(error).__name__)
-            self.seen(self.known)
-            await asyncio.sleep(random.uniform(0.5, 2.0))
-
     async def close(self) -> None:
         """End a look that is under way."""
         if self._looking is not None:
@@ -106,16 +92,13 @@ class Versions:
         fresh = asyncio.get_running_loop().time() - self._known_at < AGE
         return fresh and self._newer.isdisjoint(models) and all(model in self.known for model in models)
 
-    def _noticed(self, _connection: object, _pid: int, _channel: str, payload: object) -> None:
-        self._newer.add(str(payload).partition(":")[0])
-
     async def _look(self, number: int) -> None:
         newer, self._newer = self._newer, set()
         begun = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(DEADLINE):
-                rows = await self._pool.fetch(_LOOK)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError):
+                rows = await self._fetch(_LOOK)
+        except (MyEventsError, asyncpg.InternalClientError, *_AWAY):
             self._newer |= newer
         except BaseException:
             self._newer |= newer
@@ -134,3 +117,33 @@ class Versions:
         if known is not None and known.token == token:
             return known
         return Version(token=token, seqs=dict(zip(partitions, seqs, strict=True)), since=now)
+
+
+async def take_notices(pool: asyncpg.Pool, *servers: Versions) -> None:
+    """Tell of the projector's notices until cancelled; where there are none to be had, what is known grows old."""
+
+    def noticed(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+        for versions in servers:
+            versions.seen([str(payload).partition(":")[0]])
+
+    while True:
+        try:
+            await _listened(pool, noticed)
+        except _AWAY as error:
+            _log.info("no_notices", reason=type(error).__name__)
+        for versions in servers:
+            versions.seen(versions.known)
+        await asyncio.sleep(random.uniform(0.5, 2.0))
+
+
+async def _listened(pool: asyncpg.Pool, noticed: Callable[[object, int, str, object], None]) -> None:
+    """Listen until the connection is lost."""
+    async with pool.acquire(timeout=5) as connection:
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda *_: lost.set())
+        await connection.add_listener(CHECKPOINTS_CHANNEL, noticed)
+        try:
+            await lost.wait()
+        finally:
+            with contextlib.suppress(asyncpg.InterfaceError):
+                await connection.remove_listener(CHECKPOINTS_CHANNEL, noticed)

@@ -18,7 +18,7 @@ from myevents.telemetry.process import Telemetry
 from query.answers import Answers
 from query.cursors import Cursors
 from query.reads import Reads
-from query.versions import Versions
+from query.versions import take_notices
 
 AFRESH = {"Cache-Control": "no-cache"}
 """What makes any answer anew: the oracle of those that are kept."""
@@ -27,10 +27,9 @@ AFRESH = {"Cache-Control": "no-cache"}
 class QuerySide:
     """Who answers, and a client of theirs."""
 
-    def __init__(self, client: httpx.AsyncClient, answers: Answers, versions: Versions) -> None:
+    def __init__(self, client: httpx.AsyncClient, answers: Answers) -> None:
         self.client = client
         self.answers = answers
-        self.versions = versions
 
     async def ask(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
         """The answer to a GraphQL query."""
@@ -47,16 +46,15 @@ async def query_side(
 ) -> AsyncIterator[QuerySide]:
     """A process of queries on a database that has read models; one that does not notice hears of no checkpoint."""
     reads = Reads(pool, Cursors(b"secret"))
-    versions = Versions(pool)
-    answers = Answers(versions=versions, near=MemoryCache(), far=far, namespace=b"test")
-    listening = asyncio.create_task(versions.listen()) if noticing else None
+    answers = Answers(near=MemoryCache(), far=far, namespace=b"test")
+    listening = asyncio.create_task(take_notices(pool, reads.versions)) if noticing else None
     transport = httpx.ASGITransport(applications.queries(Telemetry(service="query"), reads, search, answers))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://queries") as client:
-            yield QuerySide(client, answers, versions)
+            yield QuerySide(client, answers)
     finally:
         if listening is not None:
             listening.cancel()
             await asyncio.wait({listening})
         await answers.close()
-        await versions.close()
+        await reads.versions.close()

@@ -99,7 +99,7 @@ def query() -> None:
             reads = await query_side(pool, settings)
             read_model_metrics(telemetry, pool)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
-            async with answering(pool, settings, shared) as answers:
+            async with answering(pool, reads, settings, shared) as answers:
                 await serve_http(
                     applications.queries(telemetry, reads, search, answers), at, settings, telemetry.health
                 )
@@ -126,7 +126,7 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         reads = await query_side(pool, settings)
         read_model_metrics(telemetry, pool)
         _welcome(settings)
-        async with answering(pool, settings, shared) as answers:
+        async with answering(pool, reads, settings, shared) as answers:
             application = applications.everything(telemetry, CommandService(writer), reads, search, answers)
             await serve_http(application, at, settings, telemetry.health)
 

@@ -58,6 +58,7 @@ def graphql_route(reads: Reads, search: SearchBuilds, answers: Answers, metrics:
             asked=b"\n".join((request.method.encode(), asked.media.encode(), asked.sent)),
             viewer=context.whoever,
             position=context.position,
+            versions=context.reads.versions,
             media_type=asked.media_type,
             headers=asked.headers,
             fresh=asks_afresh(request),
