@@ -26,6 +26,11 @@ class Settings:
     secret: str = field(default="", repr=False)
     host: str = "127.0.0.1"
     port: int = 8080
+    tls_certificate: str = ""
+    """A file; empty: nobody listens with TLS."""
+
+    tls_key: str = ""
+    tls_port: int = 9191
     stop_delay: float = 1.0
     """Seconds that requests are taken after /readyz has told that the process is about to stop."""
 
@@ -37,7 +42,12 @@ class Settings:
 
     @classmethod
     def from_environment(
-        cls, environment: Mapping[str, str] = os.environ, *, port: int = 8080, metrics_port: int = 9100
+        cls,
+        environment: Mapping[str, str] = os.environ,
+        *,
+        port: int = 8080,
+        tls_port: int = 9191,
+        metrics_port: int = 9100,
     ) -> Settings:
         """Read `MYEVENTS_*`, ports being the service's own; raises `SettingsError` naming what does not fit."""
         return cls(
@@ -50,6 +60,9 @@ class Settings:
             secret=environment.get("MYEVENTS_SECRET", ""),
             host=environment.get("MYEVENTS_HOST", cls.host),
             port=_port(environment, "MYEVENTS_PORT", port),
+            tls_certificate=environment.get("MYEVENTS_TLS_CERTIFICATE", ""),
+            tls_key=environment.get("MYEVENTS_TLS_KEY", ""),
+            tls_port=_port(environment, "MYEVENTS_TLS_PORT", tls_port),
             stop_delay=_seconds(environment, "MYEVENTS_STOP_DELAY", cls.stop_delay),
             metrics_port=_port(environment, "MYEVENTS_METRICS_PORT", metrics_port),
             metrics_port_is_given="MYEVENTS_METRICS_PORT" in environment,

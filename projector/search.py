@@ -112,6 +112,9 @@ class SearchProjector:
                     else:
                         await asyncio.sleep(max(PAUSE, SHARE * (clock() - begun)))
             except _PASSING as error:
+                if isinstance(error, asyncpg.LockNotAvailableError):
+                    # Another process writes it: to wait for it is all there is to do.
+                    self._following.turned(NAME)
                 _log.warning("search_waits", reason=type(error).__name__)
                 await asyncio.sleep(random.uniform(0.2, 1.5))
 

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 import uvicorn
@@ -17,6 +20,7 @@ from myevents.errors import SettingsError
 from myevents.settings import Settings
 from myevents.telemetry.health import Health
 from myevents.telemetry.process import Telemetry
+from myevents.tls import Certificate
 
 _GRACE = 4
 """Seconds that requests under way are given at the end."""
@@ -39,9 +43,31 @@ class _Server(uvicorn.Server):
         yield
 
 
-def listening(settings: Settings) -> socket.socket:
-    """The socket to serve on; raises `SettingsError` where it cannot be had."""
-    return _socket(settings.host, settings.port, "MYEVENTS_PORT")
+@dataclass(frozen=True, kw_only=True)
+class Listening:
+    """Where requests come in: the plain port, and one with TLS where there is a certificate."""
+
+    plain: socket.socket
+    safe: socket.socket | None = None
+    certificate: Certificate | None = None
+
+
+def listening(settings: Settings) -> Listening:
+    """The sockets to serve on; raises `SettingsError` where they cannot be had, or the certificate does not fit."""
+    certificate = _certificate(settings)
+    plain = _socket(settings.host, settings.port, "MYEVENTS_PORT")
+    if certificate is None:
+        return Listening(plain=plain)
+    safe = _socket(settings.host, settings.tls_port, "MYEVENTS_TLS_PORT")
+    return Listening(plain=plain, safe=safe, certificate=certificate)
+
+
+def _certificate(settings: Settings) -> Certificate | None:
+    if not settings.tls_certificate and not settings.tls_key:
+        return None
+    if not settings.tls_certificate or not settings.tls_key:
+        raise SettingsError("MYEVENTS_TLS_CERTIFICATE and MYEVENTS_TLS_KEY are given both or not at all.")
+    return Certificate(Path(settings.tls_certificate), Path(settings.tls_key))
 
 
 def _socket(host: str, port: int, setting: str) -> socket.socket:
@@ -79,7 +105,7 @@ async def telling(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Non
         await serving
 
 
-async def serve_http(application: ASGIApp, at: socket.socket, settings: Settings, health: Health) -> None:
+async def serve_http(application: ASGIApp, at: Listening, settings: Settings, health: Health) -> None:
     """Answer requests until cancelled, and for a while more; those under way then are answered first."""
     # What is there by now stays for good: looked through again and again, it would hold requests up for tens of ms.
     gc.collect()
@@ -87,21 +113,34 @@ async def serve_http(application: ASGIApp, at: socket.socket, settings: Settings
     gc.set_threshold(_GARBAGE)
     # Searches run in threads of their own, which would otherwise wait 5 ms for whoever computes.
     sys.setswitchinterval(_TURN)
-    server = _server(_LettingGo(application, health))
-    serving = asyncio.create_task(server.serve(sockets=[at]))
+    letting_go = _LettingGo(application, health)
+    servers = [(_server(letting_go), at.plain)]
+    if at.safe is not None and at.certificate is not None:
+        servers.append((_server(letting_go, at.certificate.context), at.safe))
+    serving = asyncio.gather(*(server.serve(sockets=[socket]) for server, socket in servers))
+    renewing = asyncio.create_task(at.certificate.renew()) if at.certificate is not None else None
     health.started = True
     try:
         await asyncio.shield(serving)
     except asyncio.CancelledError:
         await asyncio.wait({serving}, timeout=settings.stop_delay)
-        server.should_exit = True
+        for server, _ in servers:
+            server.should_exit = True
         await serving
+    finally:
+        if renewing is not None:
+            renewing.cancel()
+            await asyncio.wait({renewing})
 
 
-def _server(application: ASGIApp) -> _Server:
-    return _Server(
-        uvicorn.Config(application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE)
+def _server(application: ASGIApp, tls: ssl.SSLContext | None = None) -> _Server:
+    config = uvicorn.Config(
+        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE
     )
+    if tls is not None:
+        context = tls
+        config.ssl_context_factory = lambda *_: context
+    return _Server(config)
 
 
 class _LettingGo:

@@ -32,14 +32,19 @@ def run(act: Callable[[Settings], Awaitable[None]]) -> None:
 
 
 def run_service(
-    name: str, act: Callable[[Settings, Telemetry], Awaitable[None]], *, port: int = 0, metrics_port: int
+    name: str,
+    act: Callable[[Settings, Telemetry], Awaitable[None]],
+    *,
+    port: int = 0,
+    tls_port: int = 0,
+    metrics_port: int,
 ) -> None:
     """Run a service until SIGTERM or Ctrl-C; ports are those given unless the environment says otherwise."""
     telemetry = Telemetry(service=name)
     _run(
         lambda settings: act(settings, telemetry),
         lambda settings, task: _leave_on_signals(settings, task, telemetry.health),
-        lambda: Settings.from_environment(port=port, metrics_port=metrics_port),
+        lambda: Settings.from_environment(port=port, tls_port=tls_port, metrics_port=metrics_port),
     )
 
 

@@ -39,7 +39,11 @@ def serve(
 ) -> None:
     """Serve everything in one process."""
     run_service(
-        "serve", lambda settings, telemetry: _everything(settings, telemetry, sample), port=8080, metrics_port=9100
+        "serve",
+        lambda settings, telemetry: _everything(settings, telemetry, sample),
+        port=8080,
+        tls_port=9191,
+        metrics_port=9100,
     )
 
 
@@ -58,7 +62,7 @@ def command() -> None:
             _says("Commands are", settings, "/command", "/api/openapi.json")
             await serve_http(applications.commands(telemetry, CommandService(writer)), at, settings, telemetry.health)
 
-    run_service("command", act, port=8181, metrics_port=9101)
+    run_service("command", act, port=8181, tls_port=9191, metrics_port=9101)
 
 
 @app.command()
@@ -104,7 +108,7 @@ def query() -> None:
                     applications.queries(telemetry, reads, search, answers), at, settings, telemetry.health
                 )
 
-    run_service("query", act, port=8282, metrics_port=9104)
+    run_service("query", act, port=8282, tls_port=9292, metrics_port=9104)
 
 
 async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | None) -> None:
