@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -35,8 +35,21 @@ _PAGE = """<!doctype html><meta charset="utf-8"><title>MyEvents</title>
 <li><a href="/api/openapi.json">/api/openapi.json</a>: what REST takes and gives</li></ul>"""
 
 
+Wrap = Callable[[ASGIApp], ASGIApp]
+"""What is put around an application: within what is measured of it."""
+
+
+def _bare(application: ASGIApp) -> ASGIApp:
+    return application
+
+
 def everything(
-    telemetry: Telemetry, service: CommandService, reads: Reads, search: SearchBuilds, answers: Answers
+    telemetry: Telemetry,
+    service: CommandService,
+    reads: Reads,
+    search: SearchBuilds,
+    answers: Answers,
+    wrap: Wrap = _bare,
 ) -> ASGIApp:
     """Commands, queries and the page."""
 
@@ -45,19 +58,19 @@ def everything(
 
     graphql = GraphqlMetrics(telemetry.registry)
     routes = [Route("/", page), *command_routes(service, graphql), *query_routes(reads, search, answers, graphql)]
-    return _application(telemetry, routes, openapi(query_openapi(), command_openapi()))
+    return _application(telemetry, routes, openapi(query_openapi(), command_openapi()), wrap)
 
 
-def commands(telemetry: Telemetry, service: CommandService) -> ASGIApp:
+def commands(telemetry: Telemetry, service: CommandService, wrap: Wrap = _bare) -> ASGIApp:
     """Commands alone."""
     routes = command_routes(service, GraphqlMetrics(telemetry.registry))
-    return _application(telemetry, routes, openapi(command_openapi()))
+    return _application(telemetry, routes, openapi(command_openapi()), wrap)
 
 
-def queries(telemetry: Telemetry, reads: Reads, search: SearchBuilds, answers: Answers) -> ASGIApp:
+def queries(telemetry: Telemetry, reads: Reads, search: SearchBuilds, answers: Answers, wrap: Wrap = _bare) -> ASGIApp:
     """Queries alone."""
     routes = query_routes(reads, search, answers, GraphqlMetrics(telemetry.registry))
-    return _application(telemetry, routes, openapi(query_openapi()))
+    return _application(telemetry, routes, openapi(query_openapi()), wrap)
 
 
 def openapi(*parts: Mapping[str, Any]) -> dict[str, object]:
@@ -76,7 +89,9 @@ def openapi(*parts: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def _application(telemetry: Telemetry, routes: Iterable[Route], description: Mapping[str, object]) -> ASGIApp:
+def _application(
+    telemetry: Telemetry, routes: Iterable[Route], description: Mapping[str, object], wrap: Wrap
+) -> ASGIApp:
     """Those routes, beside what every service tells of itself."""
 
     async def described(_: Request) -> Response:
@@ -84,4 +99,4 @@ def _application(telemetry: Telemetry, routes: Iterable[Route], description: Map
 
     own = [*telemetry.health.routes(), Route("/api/openapi.json", described)]
     application = Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})
-    return Observed(application, HttpMetrics(telemetry.registry, telemetry.service))
+    return Observed(wrap(application), HttpMetrics(telemetry.registry, telemetry.service))

@@ -6,6 +6,7 @@ In one process the sides share connections and the search index; a service of it
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import asyncpg
 import structlog
+from starlette.types import ASGIApp
 
 from command.forgetting import Forgetting
 from command.writer import Writer
@@ -35,6 +37,7 @@ from myevents.telemetry.commands import CommandMetrics
 from myevents.telemetry.health import answers
 from myevents.telemetry.process import Telemetry
 from myevents.telemetry.read_models import Following, ReadModelMetrics
+from myevents.throttling import Rates, Throttled
 from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
 from projector.run import NAME as MODELS
@@ -222,6 +225,16 @@ async def cache(settings: Settings) -> AsyncIterator[Cache]:
         yield kept
     finally:
         await kept.close()
+
+
+def throttle(settings: Settings, shared: Cache) -> Callable[[ASGIApp], ASGIApp]:
+    """What keeps each caller to so many requests a minute, where that is asked for."""
+    rates = Rates(queries=settings.requests_per_minute, commands=settings.commands_per_minute)
+    if rates == Rates():
+        return lambda application: application
+    # Without a secret that others have too, each process counts by itself.
+    secret = settings.secret.encode() or secrets.token_bytes(32)
+    return partial(Throttled, cache=shared, rates=rates, secret=secret)
 
 
 @asynccontextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -31,6 +32,13 @@ class Settings:
 
     tls_key: str = ""
     tls_port: int = 9191
+    requests_per_minute: int = 0
+    """Queries of one caller; 0: any number."""
+
+    commands_per_minute: int = 0
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks whose word is taken for where a request comes from."""
+
     stop_delay: float = 1.0
     """Seconds that requests are taken after /readyz has told that the process is about to stop."""
 
@@ -63,6 +71,9 @@ class Settings:
             tls_certificate=environment.get("MYEVENTS_TLS_CERTIFICATE", ""),
             tls_key=environment.get("MYEVENTS_TLS_KEY", ""),
             tls_port=_port(environment, "MYEVENTS_TLS_PORT", tls_port),
+            requests_per_minute=_number(environment, "MYEVENTS_REQUESTS_PER_MINUTE"),
+            commands_per_minute=_number(environment, "MYEVENTS_COMMANDS_PER_MINUTE"),
+            trusted_proxies=_networks(environment, "MYEVENTS_TRUSTED_PROXIES"),
             stop_delay=_seconds(environment, "MYEVENTS_STOP_DELAY", cls.stop_delay),
             metrics_port=_port(environment, "MYEVENTS_METRICS_PORT", metrics_port),
             metrics_port_is_given="MYEVENTS_METRICS_PORT" in environment,
@@ -81,6 +92,21 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
     if not re.fullmatch(r"\d{1,3}(\.\d{1,3})?", value, re.ASCII):
         raise SettingsError(f"{name} must be seconds, 0 to 999")
     return float(value)
+
+
+def _number(environment: Mapping[str, str], name: str) -> int:
+    value = environment.get(name, "0")
+    if not (value.isascii() and value.isdigit() and len(value) <= 9):
+        raise SettingsError(f"{name} must be a number, 0 for no limit")
+    return int(value)
+
+
+def _networks(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    value = environment.get(name, "")
+    try:
+        return tuple(str(ipaddress.ip_network(part.strip())) for part in value.split(",") if part.strip())
+    except ValueError:
+        raise SettingsError(f"{name} must be addresses or networks, as in 10.0.0.1,192.168.0.0/16") from None
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -75,7 +75,7 @@ def problem(refused: Refused, status: int | None = None) -> Response:
         "code": refused.code.value,
         "path": refused.path,
     }
-    headers = {"Retry-After": str(round(refused.retry_after or 1))} if status == 503 else None
+    headers = {"Retry-After": str(round(refused.retry_after or 1))} if status in (429, 503) else None
     return Response(msgspec.json.encode(document), status, headers, "application/problem+json")
 
 

@@ -8,7 +8,7 @@ import gc
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -113,10 +113,10 @@ async def serve_http(application: ASGIApp, at: Listening, settings: Settings, he
     gc.set_threshold(_GARBAGE)
     # Searches run in threads of their own, which would otherwise wait 5 ms for whoever computes.
     sys.setswitchinterval(_TURN)
-    letting_go = _LettingGo(application, health)
-    servers = [(_server(letting_go), at.plain)]
+    letting_go, proxies = _LettingGo(application, health), settings.trusted_proxies
+    servers = [(_server(letting_go, proxies=proxies), at.plain)]
     if at.safe is not None and at.certificate is not None:
-        servers.append((_server(letting_go, at.certificate.context), at.safe))
+        servers.append((_server(letting_go, at.certificate.context, proxies), at.safe))
     serving = asyncio.gather(*(server.serve(sockets=[socket]) for server, socket in servers))
     renewing = asyncio.create_task(at.certificate.renew()) if at.certificate is not None else None
     health.started = True
@@ -133,9 +133,16 @@ async def serve_http(application: ASGIApp, at: Listening, settings: Settings, he
             await asyncio.wait({renewing})
 
 
-def _server(application: ASGIApp, tls: ssl.SSLContext | None = None) -> _Server:
+def _server(application: ASGIApp, tls: ssl.SSLContext | None = None, proxies: Sequence[str] = ()) -> _Server:
     config = uvicorn.Config(
-        application, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=_GRACE
+        application,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE,
+        # Where a request comes from is what the connection says, unless somebody is trusted to know better.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
     )
     if tls is not None:
         context = tls

@@ -23,6 +23,7 @@ from myevents.bootstrap import (
     read_model_metrics,
     reading,
     search_index,
+    throttle,
 )
 from myevents.cli.importing import import_file
 from myevents.cli.listening import listening, serve_http, telling
@@ -57,10 +58,12 @@ def command() -> None:
             telling(settings, telemetry),
             database(settings) as dsn,
             connections(dsn, telemetry=telemetry) as pool,
+            cache(settings) as shared,
             command_side(pool, telemetry) as writer,
         ):
             _says("Commands are", settings, "/command", "/api/openapi.json")
-            await serve_http(applications.commands(telemetry, CommandService(writer)), at, settings, telemetry.health)
+            application = applications.commands(telemetry, CommandService(writer), throttle(settings, shared))
+            await serve_http(application, at, settings, telemetry.health)
 
     run_service("command", act, port=8181, tls_port=9191, metrics_port=9101)
 
@@ -104,9 +107,9 @@ def query() -> None:
             read_model_metrics(telemetry, pool)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
             async with answering(pool, reads, settings, shared) as answers:
-                await serve_http(
-                    applications.queries(telemetry, reads, search, answers), at, settings, telemetry.health
-                )
+                wrap = throttle(settings, shared)
+                application = applications.queries(telemetry, reads, search, answers, wrap)
+                await serve_http(application, at, settings, telemetry.health)
 
     run_service("query", act, port=8282, tls_port=9292, metrics_port=9104)
 
@@ -131,7 +134,8 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         read_model_metrics(telemetry, pool)
         _welcome(settings)
         async with answering(pool, reads, settings, shared) as answers:
-            application = applications.everything(telemetry, CommandService(writer), reads, search, answers)
+            service, wrap = CommandService(writer), throttle(settings, shared)
+            application = applications.everything(telemetry, service, reads, search, answers, wrap)
             await serve_http(application, at, settings, telemetry.health)
 
 
