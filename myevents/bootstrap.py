@@ -6,6 +6,7 @@ In one process the sides share connections and the search index; a service of it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,16 +18,20 @@ import structlog
 from starlette.types import ASGIApp
 
 from command.forgetting import Forgetting
+from command.relay.run import Relay
 from command.writer import Writer
 from migrations.run import migrate
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.cache.redis import RedisCache
 from myevents.embedded import EmbeddedPostgres
+from myevents.errors import KafkaUnreachable, SettingsError
 from myevents.log.kafka import KafkaLog
-from myevents.log.kafka_address import kafka_address
+from myevents.log.kafka_address import KafkaAddress, kafka_address
+from myevents.log.kafka_clients import KafkaError
 from myevents.log.port import Log
 from myevents.log.store import StoreLog
+from myevents.log.topic import ensure_topic
 from myevents.model_status import model_statuses
 from myevents.search.elastic.address import address_of
 from myevents.search.embedded.builds import EmbeddedBuilds
@@ -141,6 +146,43 @@ async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreL
     async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
         await Projector(log=log, pool=pool).prepare()
         yield pool, log
+
+
+def kafka(settings: Settings) -> KafkaAddress:
+    """Where Kafka is; raises `SettingsError` where the store is the log."""
+    address = kafka_address(settings.log_url)
+    if address is None:
+        raise SettingsError("There is no Kafka to copy the log to: set MYEVENTS_LOG_URL, as in kafka://host:9092.")
+    return address
+
+
+async def prepare_topic(settings: Settings) -> None:
+    """Make the topic where Kafka carries the log and has none; raises `TopicUnfit`, `KafkaUnreachable`."""
+    address = kafka_address(settings.log_url)
+    if address is not None:
+        async with kafka_answers(address):
+            await ensure_topic(address, PARTITIONS)
+
+
+@asynccontextmanager
+async def kafka_answers(address: KafkaAddress) -> AsyncIterator[None]:
+    """For what is asked of Kafka inside: raises `KafkaUnreachable` where it fails."""
+    try:
+        yield
+    except KafkaError as error:
+        raise KafkaUnreachable(f"Kafka does not answer at {', '.join(address.servers)}: {error}") from error
+
+
+@asynccontextmanager
+async def relaying(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Relay]:
+    """Copy the log into Kafka meanwhile; where Kafka is away, that waits for it. Raises `TopicUnfit`."""
+    address = kafka(settings)
+    with contextlib.suppress(KafkaUnreachable):
+        await prepare_topic(settings)
+    async with reading(pool) as log:
+        relay = Relay(log=log, pool=pool, address=address)
+        async with _running(_kept_up("relay", relay.run)):
+            yield relay
 
 
 @asynccontextmanager

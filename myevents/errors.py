@@ -49,3 +49,7 @@ class SettingsError(MyEventsError):
 
 class StoreUnavailable(MyEventsError):
     """The database did not answer in time; the command may be sent again with the same Idempotency-Key."""
+
+
+class KafkaUnreachable(MyEventsError):
+    """Kafka did not answer in time; what was asked of it may be asked again."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -22,12 +23,14 @@ from myevents.bootstrap import (
     query_side,
     read_model_metrics,
     reading,
+    relaying,
     search_index,
     throttle,
 )
 from myevents.cli.importing import import_file
 from myevents.cli.listening import listening, serve_http, telling
 from myevents.cli.running import console, run_service
+from myevents.log.kafka_address import kafka_address
 from myevents.settings import Settings
 from myevents.telemetry.process import Telemetry
 
@@ -91,6 +94,25 @@ def projector() -> None:
 
 
 @app.command()
+def relay() -> None:
+    """Copy the log of facts into Kafka."""
+
+    async def act(settings: Settings, telemetry: Telemetry) -> None:
+        async with (
+            telling(settings, telemetry),
+            database(settings) as dsn,
+            connections(dsn, telemetry=telemetry) as pool,
+            relaying(pool, settings) as copying,
+        ):
+            telemetry.health.needs(copying.amiss)
+            telemetry.health.started = True
+            console.print("The log is copied into Kafka.")
+            await asyncio.Event().wait()
+
+    run_service("relay", act, metrics_port=9102)
+
+
+@app.command()
 def query() -> None:
     """Serve queries alone."""
 
@@ -124,6 +146,7 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         cache(settings) as shared,
         command_side(pool, telemetry) as writer,
         following(settings, pool, search, projector_metrics(telemetry)),
+        relaying(pool, settings) if kafka_address(settings.log_url) else contextlib.nullcontext(),
     ):
         async with reading(pool) as log:
             empty = not any((await log.heads()).values())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import asyncpg
 import typer
 
-from myevents.bootstrap import command_side, database, opened, search_index
+from myevents.bootstrap import command_side, database, opened, prepare_topic, search_index
+from myevents.cli.copying import verify_copy
 from myevents.cli.importing import import_file
 from myevents.cli.progress import progress_bar
 from myevents.cli.running import console, run
@@ -35,6 +37,7 @@ def migrate() -> None:
     async def done(settings: Settings) -> None:
         async with database(settings):
             console.print("The database is up to date.")
+            await prepare_topic(settings)
 
     run(done)
 
@@ -56,24 +59,29 @@ def import_(
 
 
 @app.command()
-def verify() -> None:
+def verify(
+    log: Annotated[bool, typer.Option("--log", help="Check Kafka's copy of the log instead.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="With --log: send again what Kafka lacks.")] = False,
+) -> None:
     """Check the log, the read models and the search index; exits with 1 where something is wrong."""
+    if repair and not log:
+        raise typer.BadParameter("--repair mends Kafka's copy of the log: say --log as well.")
+    run(partial(verify_copy, repair=repair) if log else _verify)
 
-    async def done(settings: Settings) -> None:
-        async with opened(settings) as (pool, log), search_index(settings) as search:
-            await Projector(log=log, pool=pool).catch_up()
-            with contextlib.suppress(SearchUnavailable):
-                # Where a service writes the index, it is that one that brings it up to date.
-                await SearchProjector(log=log, pool=pool, builds=search).catch_up()
-            problems = await verified(log=log, pool=pool)
-            problems += await verify_search(log=log, pool=pool, builds=search)
-        for problem in problems:
-            console.print(f"- {problem}", markup=False)
-        if problems:
-            raise typer.Exit(1)
-        console.print("The log has no gap, and the read models and the search index say what it says.")
 
-    run(done)
+async def _verify(settings: Settings) -> None:
+    async with opened(settings) as (pool, log), search_index(settings) as search:
+        await Projector(log=log, pool=pool).catch_up()
+        with contextlib.suppress(SearchUnavailable):
+            # Where a service writes the index, it is that one that brings it up to date.
+            await SearchProjector(log=log, pool=pool, builds=search).catch_up()
+        problems = await verified(log=log, pool=pool)
+        problems += await verify_search(log=log, pool=pool, builds=search)
+    for problem in problems:
+        console.print(f"- {problem}", markup=False)
+    if problems:
+        raise typer.Exit(1)
+    console.print("The log has no gap, and the read models and the search index say what it says.")
 
 
 @app.command()

@@ -44,6 +44,10 @@ def environment(database_url: str, directory: Path) -> dict[str, str]:
     }
 
 
+_SAID = {"projector": b"follow the log", "relay": b"is copied into Kafka"}
+"""What services say when they are ready that have no port by default."""
+
+
 class Served:
     """One `myevents serve`, or another service; may be started again on the same port."""
 
@@ -83,8 +87,8 @@ class Served:
         raise AssertionError(self._log.read_text())
 
     async def _ready(self, client: httpx.AsyncClient) -> bool:
-        if self._service == "projector":
-            return b"follow the log" in self._log.read_bytes()[self._told :]
+        if self._service in _SAID:
+            return _SAID[self._service] in self._log.read_bytes()[self._told :]
         try:
             return (await client.get(f"{self.url}/readyz")).status_code == 200
         except httpx.TransportError:

@@ -1,0 +1,1 @@
+"""Copies the log into Kafka, and holds the copy against the log."""
