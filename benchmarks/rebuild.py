@@ -22,7 +22,7 @@ from myevents.embedded import EmbeddedPostgres
 from myevents.log.store import StoreLog
 from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.store import open_pool
-from projector.audit import audit
+from projector.audit import Audited, audit
 from projector.fold import FOLDS
 from projector.model import ReadModel
 from projector.rebuild import rebuild
@@ -148,12 +148,11 @@ async def _verified(log: StoreLog, pool: asyncpg.Pool, count: int) -> None:
     started = time.perf_counter()
     problems = await verify(log=log, pool=pool)
     taken = time.perf_counter() - started
-    async with pool.acquire() as connection, connection.transaction(readonly=True):
+    async with pool.acquire() as facts, facts.transaction(), pool.acquire() as rows, rows.transaction():
         started = time.perf_counter()
-        builds = await connection.fetch(
-            "select model, build from read.builds where state = 'live' and model = any($1)", list(FOLDS)
-        )
-        await audit(connection, [(row[0], row[1]) for row in builds])
+        builds = await rows.fetch("select model, build from read.builds where state = 'live'")
+        heads = await log.heads()
+        await audit(facts, rows, [Audited(model, build, heads, {}) for model, build in builds if model in FOLDS])
         audited = time.perf_counter() - started
     print(
         f"verify: {count} facts in {taken:.1f} s, {count / taken:,.0f} facts/s; of it the audit in SQL {audited:.1f} s"

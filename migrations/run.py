@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -14,14 +15,29 @@ from sqlalchemy.ext.asyncio import create_async_engine
 # Any number that nobody else locks in this database.
 _LOCK: Final = 0x4D7945
 
+_PATIENCE: Final = 10.0
+"""Seconds that a connection may take to be made."""
+
 
 async def migrate(dsn: str) -> None:
-    """Apply what is missing, in one transaction; `dsn` is `postgresql://...` of a role that may create roles."""
-    engine = create_async_engine(dsn.replace("postgresql://", "postgresql+asyncpg://", 1), poolclass=sa.NullPool)
+    """Apply what is missing, in one transaction; `dsn` is `postgresql://...` of a role that may create roles.
+
+    Raises `OSError` or asyncpg's errors where the database is away, and where it goes away meanwhile.
+    """
+
+    async def connect() -> asyncpg.Connection:
+        # By ourselves, since the driver takes URLs that SQLAlchemy does not, such as those of several hosts.
+        return await asyncpg.connect(dsn, timeout=_PATIENCE)
+
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=sa.NullPool)
     try:
         async with engine.begin() as connection:
             await connection.execute(sa.text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             await connection.run_sync(_upgrade)
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise ConnectionError("the database went away while it was brought up to date") from error
+        raise
     finally:
         await engine.dispose()
 

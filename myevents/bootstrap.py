@@ -8,38 +8,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import asyncpg
-import structlog
 from starlette.types import ASGIApp
 
 from command.forgetting import Forgetting
 from command.relay.run import Relay
 from command.writer import Writer
-from migrations.run import migrate
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.cache.redis import RedisCache
-from myevents.embedded import EmbeddedPostgres
-from myevents.errors import KafkaUnreachable, SettingsError
+from myevents.databases import ReadDatabase, connections, databases
+from myevents.errors import KafkaUnreachable, Refused, SettingsError
+from myevents.keeping import PAUSE, kept_up, running
 from myevents.log.kafka import KafkaLog
 from myevents.log.kafka_address import KafkaAddress, kafka_address
 from myevents.log.kafka_clients import KafkaError
 from myevents.log.port import Log
-from myevents.log.store import StoreLog
+from myevents.log.store import PASSING, StoreLog
 from myevents.log.topic import ensure_topic
 from myevents.model_status import model_statuses
 from myevents.search.elastic.address import address_of
 from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds
 from myevents.settings import Settings
-from myevents.store import open_pool
 from myevents.telemetry.commands import CommandMetrics
-from myevents.telemetry.health import answers
 from myevents.telemetry.process import Telemetry
 from myevents.telemetry.read_models import Following, ReadModelMetrics
 from myevents.throttling import Rates, Throttled
@@ -53,67 +50,24 @@ from query.answers import Answers
 from query.cursors import Cursors
 from query.graphql.sdl import sdl
 from query.reads import Reads
-from query.secrets import kept_secret
-from query.versions import take_notices
+from query.secrets import kept_secret, known_secret
+from query.sources import Sources
 from schema.tables import PARTITIONS
 
-_PAUSE = 1.0
-"""Seconds after which what failed is begun again."""
+_FIRST = 3.0
+"""Seconds that a start waits for the read models' database; after that it is waited for beside what works without."""
 
 _REFUSE = 2.0
 """Seconds that commands are given at the end; then those that wait are refused."""
 
-_DISCONNECT = 2.5
-"""Seconds that databases are given at the end; then whatever waits for one fails."""
-
 _LOOK = 1.0
 """Seconds that a look at the read models may take."""
 
-_log = structlog.get_logger()
-
 
 @asynccontextmanager
-async def database(settings: Settings) -> AsyncIterator[str]:
-    """A migrated database's address; the embedded server is started, watched, and stopped by the last who uses it."""
-    scheme, _, rest = settings.database_url.partition(":")
-    if scheme != "embedded":
-        await migrate(settings.database_url)
-        yield settings.database_url
-        return
-    server = EmbeddedPostgres(Path(rest))
-    try:
-        await server.start()
-        async with _running(_kept_up("embedded postgres", server.supervise)):
-            await migrate(server.dsn)
-            yield server.dsn
-    finally:
-        await server.stop()
-
-
-@asynccontextmanager
-async def connections(
-    dsn: str, *, size: int = 24, name: str = "database", telemetry: Telemetry | None = None
-) -> AsyncIterator[asyncpg.Pool]:
-    """Connections to a migrated database, whose use is told under `name`; who has them needs that it answers."""
-    pool = await open_pool(dsn, size=size)
-    if telemetry is not None:
-        telemetry.pools.watch(name, pool)
-        telemetry.health.needs(answers(f"the {name}", pool))
-        telemetry.health.at_last(_DISCONNECT, pool.terminate)
-    try:
-        yield pool
-    finally:
-        try:
-            async with asyncio.timeout(5):
-                await pool.close()
-        except TimeoutError:
-            pool.terminate()
-
-
-@asynccontextmanager
-async def reading(pool: asyncpg.Pool) -> AsyncIterator[StoreLog]:
+async def reading(store: asyncpg.Pool) -> AsyncIterator[StoreLog]:
     """The log, for one reader: whoever waits for its notices takes them."""
-    log = StoreLog(pool, PARTITIONS)
+    log = StoreLog(store, PARTITIONS)
     try:
         yield log
     finally:
@@ -141,11 +95,11 @@ def _builds(settings: Settings) -> SearchBuilds:
 
 
 @asynccontextmanager
-async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, StoreLog]]:
-    """The database and the log in it, the read models' first builds made: for those who look after them."""
-    async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
-        await Projector(log=log, pool=pool).prepare()
-        yield pool, log
+async def opened(settings: Settings) -> AsyncIterator[tuple[asyncpg.Pool, asyncpg.Pool, StoreLog]]:
+    """The store, the read models with their first builds, and the log: for those who look after them."""
+    async with databases(settings) as (store, reads), reading(store) as log:
+        await reads.prepare()
+        yield store, reads.pool, log
 
 
 def kafka(settings: Settings) -> KafkaAddress:
@@ -174,24 +128,24 @@ async def kafka_answers(address: KafkaAddress) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def relaying(pool: asyncpg.Pool, settings: Settings) -> AsyncIterator[Relay]:
+async def relaying(store: asyncpg.Pool, settings: Settings) -> AsyncIterator[Relay]:
     """Copy the log into Kafka meanwhile; where Kafka is away, that waits for it. Raises `TopicUnfit`."""
     address = kafka(settings)
     with contextlib.suppress(KafkaUnreachable):
         await prepare_topic(settings)
-    async with reading(pool) as log:
-        relay = Relay(log=log, pool=pool, address=address)
-        async with _running(_kept_up("relay", relay.run)):
+    async with reading(store) as log:
+        relay = Relay(log=log, pool=store, address=address)
+        async with running(kept_up("relay", relay.run)):
             yield relay
 
 
 @asynccontextmanager
-async def command_side(pool: asyncpg.Pool, telemetry: Telemetry | None = None) -> AsyncIterator[Writer]:
+async def command_side(store: asyncpg.Pool, telemetry: Telemetry | None = None) -> AsyncIterator[Writer]:
     """What records commands; old answers are forgotten beside it."""
     metrics = CommandMetrics(telemetry.registry) if telemetry else None
     async with (
-        Writer(pool, PARTITIONS, metrics=metrics) as writer,
-        _running(_kept_up("forgetting", Forgetting(pool).run)),
+        Writer(store, PARTITIONS, metrics=metrics) as writer,
+        running(kept_up("forgetting", Forgetting(store).run)),
     ):
         if telemetry is not None:
             telemetry.health.at_last(_REFUSE, writer.give_up)
@@ -199,15 +153,15 @@ async def command_side(pool: asyncpg.Pool, telemetry: Telemetry | None = None) -
 
 
 @asynccontextmanager
-async def followed(settings: Settings, pool: asyncpg.Pool, *, shared_by: str | None) -> AsyncIterator[Log]:
+async def followed(settings: Settings, store: asyncpg.Pool, *, shared_by: str | None) -> AsyncIterator[Log]:
     """The log, for one follower: through Kafka where that carries it, shared out among those of the same name."""
     address = kafka_address(settings.log_url)
-    async with reading(pool) as store:
+    async with reading(store) as kept:
         if address is None:
-            yield store
+            yield kept
             return
         group = f"{address.topic}.{shared_by}" if shared_by else None
-        log = KafkaLog(store=store, address=address, group=group)
+        log = KafkaLog(store=kept, address=address, group=group)
         try:
             yield log
         finally:
@@ -216,27 +170,37 @@ async def followed(settings: Settings, pool: asyncpg.Pool, *, shared_by: str | N
 
 @asynccontextmanager
 async def following(
-    settings: Settings, pool: asyncpg.Pool, search: SearchBuilds, follows: Following | None = None
+    settings: Settings,
+    store: asyncpg.Pool,
+    reads: ReadDatabase,
+    search: SearchBuilds,
+    follows: Following | None = None,
 ) -> AsyncIterator[None]:
     """The read models and the search index follow the log, neither waiting for the other."""
     async with AsyncExitStack() as stack:
-        projector_log = await stack.enter_async_context(followed(settings, pool, shared_by="projector"))
-        projector = Projector(log=projector_log, pool=pool, following=follows)
-        await projector.prepare()
+        log = await stack.enter_async_context(followed(settings, store, shared_by="projector"))
+        projector = Projector(log=log, pool=reads.pool, following=follows)
         # One process alone may write an embedded index, so that it needs all partitions, and those that wait need none.
         shared_by = None if settings.search_url.startswith("embedded:") else "search"
-        search_log = await stack.enter_async_context(followed(settings, pool, shared_by=shared_by))
-        searcher = SearchProjector(log=search_log, pool=pool, builds=search, following=follows)
-        heartbeat = Heartbeat(log=projector_log, pool=pool, following=follows)
+        search_log = await stack.enter_async_context(followed(settings, store, shared_by=shared_by))
+        searcher = SearchProjector(log=search_log, pool=reads.pool, builds=search, following=follows)
+        heartbeat = Heartbeat(log=log, pool=reads.pool, following=follows)
+        await _first_of_all(stack, ("read database", reads.prepared))
         for name, run in ((MODELS, projector.run), (SEARCH, searcher.run), (HEARTBEAT, heartbeat.run)):
-            await stack.enter_async_context(_running(_kept_up(name, run)))
+            await stack.enter_async_context(running(kept_up(name, partial(_once_prepared, reads, run))))
         yield
 
 
-async def catch_up(pool: asyncpg.Pool) -> None:
+async def _once_prepared(reads: ReadDatabase, run: Callable[[], Awaitable[None]]) -> None:
+    # Each time anew: what comes back may be an empty database in place of one that was lost.
+    await reads.prepared()
+    await run()
+
+
+async def catch_up(store: asyncpg.Pool, reads: ReadDatabase) -> None:
     """Bring the read models up at once, from the store."""
-    async with reading(pool) as log:
-        await Projector(log=log, pool=pool).catch_up()
+    async with reading(store) as log:
+        await Projector(log=log, pool=reads.pool).catch_up()
 
 
 def projector_metrics(telemetry: Telemetry) -> Following:
@@ -248,15 +212,31 @@ def projector_metrics(telemetry: Telemetry) -> Following:
 
 def read_model_metrics(telemetry: Telemetry, pool: asyncpg.Pool) -> None:
     """Tell how far the read models are, whoever keeps them up."""
-    metrics = ReadModelMetrics(telemetry.registry, lambda: model_statuses(pool, timeout=_LOOK))
+    metrics = ReadModelMetrics(telemetry.registry, lambda: model_statuses(partial(pool.fetch, timeout=_LOOK)))
     telemetry.looks.append(metrics.look)
 
 
-async def query_side(pool: asyncpg.Pool, settings: Settings) -> Reads:
-    """What answers queries; it needs the views that the first builds come with."""
-    async with reading(pool) as log:
-        await Projector(log=log, pool=pool).prepare()
-    return Reads(pool, Cursors(settings.secret.encode() or await kept_secret(pool)))
+@asynccontextmanager
+async def query_side(
+    reads: ReadDatabase, settings: Settings, telemetry: Telemetry | None = None
+) -> AsyncIterator[Reads]:
+    """What answers queries, or says that they cannot be answered now, until the databases that it needs are there."""
+    async with AsyncExitStack() as stack:
+        replicas = [
+            await stack.enter_async_context(
+                connections(url, name=f"read replica {number}", needed=False, telemetry=telemetry)
+            )
+            for number, url in enumerate(settings.read_replica_urls, start=1)
+        ]
+        side = Reads(Sources(reads.pool, replicas), Cursors(settings.secret.encode()))
+
+        async def sign() -> None:
+            if not side.cursors.known:
+                side.cursors.sign_with(await _secret(reads, side.sources))
+
+        await stack.enter_async_context(running(kept_up("replicas", side.sources.watch)))
+        await _first_of_all(stack, ("read database", reads.prepared), ("secret of cursors", sign))
+        yield side
 
 
 @asynccontextmanager
@@ -280,37 +260,37 @@ def throttle(settings: Settings, shared: Cache) -> Callable[[ASGIApp], ASGIApp]:
 
 
 @asynccontextmanager
-async def answering(pool: asyncpg.Pool, reads: Reads, settings: Settings, shared: Cache) -> AsyncIterator[Answers]:
+async def answering(reads: ReadDatabase, side: Reads, settings: Settings, shared: Cache) -> AsyncIterator[Answers]:
     """Answers that were given before; for others too where `shared` is. Nobody else's: of this schema and database."""
-    own = b"\n".join((await kept_secret(pool), settings.secret.encode(), sdl().encode()))
     far = None if isinstance(shared, MemoryCache) else shared
-    kept = Answers(near=MemoryCache(), far=far, namespace=own)
+    answers = Answers(near=MemoryCache(), far=far)
+
+    async def own() -> None:
+        secret = await _secret(reads, side.sources)
+        answers.belong_to(b"\n".join((secret, settings.secret.encode(), sdl().encode())))
+
     try:
-        async with _running(_kept_up("notices of read models", partial(take_notices, pool, reads.versions))):
-            yield kept
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(running(kept_up("notices of read models", side.sources.listen)))
+            await _first_of_all(stack, ("secret of answers", own))
+            yield answers
     finally:
-        await kept.close()
-        await reads.versions.close()
+        await answers.close()
+        await side.sources.close()
 
 
-async def _kept_up(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run for ever: what nobody foresaw is told, and tried again after a while; the lag shows it meanwhile."""
+async def _secret(reads: ReadDatabase, sources: Sources) -> bytes:
+    """The read models' own secret: found on any server, or made once their own database lets us."""
     while True:
-        try:
-            await run()
-        except Exception:
-            _log.exception("failed", what=name)
-        await asyncio.sleep(_PAUSE)
+        with contextlib.suppress(Refused):
+            if secret := await known_secret(sources.one()):
+                return secret
+        with contextlib.suppress(*PASSING, asyncpg.PostgresError):
+            return await kept_secret(reads.pool)
+        await asyncio.sleep(PAUSE)
 
 
-@asynccontextmanager
-async def _running(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Do `work` meanwhile."""
-    task = asyncio.create_task(work)
-    try:
-        yield
-    finally:
-        # More than once: a lost connection may come instead of the cancellation, and be taken for one that passes.
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=_PAUSE)
+async def _first_of_all(stack: AsyncExitStack, *steps: tuple[str, Callable[[], Awaitable[None]]]) -> None:
+    """Begin what is needed first, and wait for it a while; after that it goes on beside what works without."""
+    begun = [await stack.enter_async_context(running(kept_up(name, step, once=True))) for name, step in steps]
+    await asyncio.wait(begun, timeout=_FIRST)

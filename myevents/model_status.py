@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import asyncpg
@@ -28,9 +29,9 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     parked_streams: int
 
 
-async def model_statuses(pool: asyncpg.Pool, *, timeout: float) -> list[ModelStatus]:
-    """Every build of every model."""
-    rows = await pool.fetch(
+async def model_statuses(fetch: Callable[..., Awaitable[Sequence[asyncpg.Record]]]) -> list[ModelStatus]:
+    """Every build of every model, by the rows that `fetch` brings of a statement and its arguments."""
+    rows = await fetch(
         """select b.model as name, b.version, b.state, p.applied, p.head,
              extract(epoch from case when p.at_head and h.seen_at > now() - make_interval(secs => $1)
                then interval '0' else now() - coalesce(h.at_head_at, b.created_at) end)::float8 as lag_seconds,
@@ -44,6 +45,5 @@ async def model_statuses(pool: asyncpg.Pool, *, timeout: float) -> list[ModelSta
                from read.checkpoints c where c.model = b.model and c.build = b.build) as partitions) as p
            order by b.model, b.build""",
         FRESH,
-        timeout=timeout,
     )
     return [ModelStatus(**dict(row)) for row in rows]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from myevents.errors import SettingsError
 
@@ -21,7 +21,10 @@ class Settings:
     search_api_key: str = field(default="", repr=False)
     search_ca: str = ""
     """A file of the authority that vouches for Elasticsearch; empty: the system's."""
-
+    read_database_url: str = field(default="", repr=False)
+    """Where the read models are; empty for the database itself."""
+    read_replica_urls: tuple[str, ...] = field(default=(), repr=False)
+    """Copies of the read models' database that queries are spread over, one URL a server; none by default."""
     log_url: str = "store:"
     cache_url: str = field(default="memory:", repr=False)
     secret: str = field(default="", repr=False)
@@ -63,6 +66,8 @@ class Settings:
             search_url=_url(environment, "MYEVENTS_SEARCH_URL", cls.search_url, ("embedded", "http", "https")),
             search_api_key=environment.get("MYEVENTS_SEARCH_API_KEY", ""),
             search_ca=environment.get("MYEVENTS_SEARCH_CA", ""),
+            read_database_url=_url(environment, "MYEVENTS_READ_DATABASE_URL", "", ("embedded", "postgresql")),
+            read_replica_urls=_replicas(environment, "MYEVENTS_READ_REPLICA_URL"),
             log_url=_url(environment, "MYEVENTS_LOG_URL", cls.log_url, ("store", "kafka")),
             cache_url=_url(environment, "MYEVENTS_CACHE_URL", cls.cache_url, ("memory", "redis", "rediss")),
             secret=environment.get("MYEVENTS_SECRET", ""),
@@ -78,6 +83,11 @@ class Settings:
             metrics_port=_port(environment, "MYEVENTS_METRICS_PORT", metrics_port),
             metrics_port_is_given="MYEVENTS_METRICS_PORT" in environment,
         )
+
+    @property
+    def reads_apart(self) -> bool:
+        """Whether the read models are in a database of their own."""
+        return self.read_database_url not in ("", self.database_url)
 
 
 def _url(environment: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:
@@ -107,6 +117,29 @@ def _networks(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_network(part.strip())) for part in value.split(",") if part.strip())
     except ValueError:
         raise SettingsError(f"{name} must be addresses or networks, as in 10.0.0.1,192.168.0.0/16") from None
+
+
+def _replicas(environment: Mapping[str, str], name: str) -> tuple[str, ...]:
+    """One URL a server, of several URLs or of one with several hosts, parted by commas."""
+    urls: list[str] = []
+    for part in filter(None, environment.get(name, "").split(",")):
+        if "://" in part:
+            urls.append(part)
+        elif urls:
+            # One more host of the URL before: its user, database and options are the same.
+            urls[-1] += f",{part}"
+    for url in urls:
+        if urlsplit(url).scheme != "postgresql":
+            raise SettingsError(f"{name} must start with one of postgresql:")
+    return tuple(one for url in urls for one in _each_host(url))
+
+
+def _each_host(url: str) -> Iterator[str]:
+    """The URL once for each of its hosts."""
+    parts = urlsplit(url)
+    user, at, hosts = parts.netloc.rpartition("@")
+    for host in hosts.split(","):
+        yield urlunsplit(parts._replace(netloc=f"{user}{at}{host}"))
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -9,12 +9,12 @@ ALL: Final = "seen as not materialized (select stream_id, version, type, data, r
 
 APPLIED: Final = """seen as not materialized (
   select f.stream_id, f.version, f.type, f.data, f.recorded_at
-  from facts f join read.checkpoints c
-    on c.model = $1 and c.build = $2 and c.partition = f.partition and f.seq <= c.seq
+  from facts f join unnest($1::smallint[], $2::bigint[]) as c (partition, seq)
+    on c.partition = f.partition and f.seq <= c.seq
   where not exists (
-    select 1 from read.parked_streams p
-    where p.model = $1 and p.build = $2 and p.stream_id = f.stream_id and p.seq <= f.seq))"""
-"""The facts that build $2 of model $1 has applied: up to its checkpoints, of a parked stream those before."""
+    select 1 from unnest($3::text[], $4::bigint[]) as p (stream_id, seq)
+    where p.stream_id = f.stream_id and p.seq <= f.seq))"""
+"""The facts up to the checkpoints $1, $2, but of each stream in $3 only those before its seq in $4."""
 
 LOCATIONS: Final = """hall_facts as (
   select stream_id, version, hall, hall ->> 'hallId' as hall_id, number, true as adds

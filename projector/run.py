@@ -48,6 +48,16 @@ def reason_of(error: Exception) -> str:
     return str(error) if isinstance(error, UnfitFact) else type(error).__name__
 
 
+async def make_first_builds(pool: asyncpg.Pool, models: Sequence[ReadModel], partitions: int) -> None:
+    """Make builds of the models that have none yet, and with them the views that queries read."""
+    async with pool.acquire(timeout=5) as connection:
+        for model in models:
+            version = await builds.ensure_live(connection, model, partitions)
+            if version != model.version:
+                # A rolling upgrade: code of that version keeps it up, until a rebuild swaps.
+                _log.warning("another_version_serves", model=model.name, serves=version, ours=model.version)
+
+
 class Projector:
     """Keeps read models up to date. Several may run: a checkpoint's lock lets one at a time go on from it."""
 
@@ -66,12 +76,7 @@ class Projector:
 
     async def prepare(self) -> None:
         """Make the first builds where there are none."""
-        async with self._pool.acquire(timeout=5) as connection:
-            for model in self._models:
-                version = await builds.ensure_live(connection, model, self._log.partitions)
-                if version != model.version:
-                    # A rolling upgrade: code of that version keeps it up, until a rebuild swaps.
-                    _log.warning("another_version_serves", model=model.name, serves=version, ours=model.version)
+        await make_first_builds(self._pool, self._models, self._log.partitions)
 
     async def run(self) -> None:
         """Follow the log until cancelled; what passes by itself is waited for."""

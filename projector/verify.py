@@ -1,7 +1,8 @@
 """Holds the log and the read models against what is promised of them, also while bookings go on.
 
 All that is read of the read models is read in one transaction, as of one moment: the live builds, how far each has
-come, and its rows. Facts never change, so the log is then folded exactly that far, partition by partition.
+come, and its rows. Facts never change, so the log is then folded exactly that far, partition by partition, wherever
+the store is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from msgspec import Struct
 
 from myevents.log.port import Log
 from myevents.log.store import GapInLog
-from projector.audit import audit
+from projector.audit import Audited, audit
 from projector.fold import FOLDS, KINDS, Fold
 from projector.model import Connection, UnfitFact
 from schema.facts import RecordedFact, UnreadableFact
@@ -56,13 +57,16 @@ class _Live(Struct):
             self.unfit[stream] = str(error)
 
 
-async def verify(*, log: Log, pool: asyncpg.Pool, strict: bool = False) -> list[str]:
-    """Every breach in a sentence, none on a healthy system; `strict` takes lag for a breach as well."""
-    found = await examine(log=log, pool=pool)
+async def verify(*, log: Log, pool: asyncpg.Pool, store: asyncpg.Pool | None = None, strict: bool = False) -> list[str]:
+    """Every breach in a sentence, none on a healthy system; `strict` takes lag for a breach as well.
+
+    `pool` is of the read models' database, `store` of that of the facts, where it is another one.
+    """
+    found = await examine(log=log, pool=pool, store=store)
     return found.problems + (found.behind if strict else [])
 
 
-async def examine(*, log: Log, pool: asyncpg.Pool) -> Findings:
+async def examine(*, log: Log, pool: asyncpg.Pool, store: asyncpg.Pool | None = None) -> Findings:
     """What is wrong as of one moment, and what is merely not applied yet."""
     for _ in range(_ATTEMPTS):
         try:
@@ -70,14 +74,14 @@ async def examine(*, log: Log, pool: asyncpg.Pool) -> Findings:
                 pool.acquire(timeout=5) as connection,
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
-                return await _examined(connection, log)
+                return await _examined(connection, log, store or pool)
         except asyncpg.UndefinedTableError:
             # A rebuild has swapped, and its old build was dropped, between our looking it up and our locking it.
             continue
     raise TimeoutError("the read models are rebuilt faster than they can be read")
 
 
-async def _examined(connection: Connection, log: Log) -> Findings:
+async def _examined(connection: Connection, log: Log, store: asyncpg.Pool) -> Findings:
     await connection.execute("set local idle_in_transaction_session_timeout = 0")
     lives = await _live_builds(connection)
     heads = await log.heads()
@@ -90,10 +94,20 @@ async def _examined(connection: Connection, log: Log) -> Findings:
     for live in lives:
         for table, expected in live.fold.tables().items():
             problems += await _rows(connection, table, live.build, KINDS[table], expected)
-    problems += await audit(connection, [(live.model, live.build) for live in lives])
+    problems += await _audited(connection, store, lives)
     problems += await _parked(connection)
     behind, beyond = await _lag(connection, heads)
     return Findings(problems + beyond, behind)
+
+
+async def _audited(connection: Connection, store: asyncpg.Pool, lives: Sequence[_Live]) -> list[str]:
+    builds = [Audited(live.model, live.build, live.checkpoints, live.parked) for live in lives]
+    async with (
+        store.acquire(timeout=5) as facts,
+        facts.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        await facts.execute("set local idle_in_transaction_session_timeout = 0")
+        return await audit(facts, connection, builds)
 
 
 async def _live_builds(connection: Connection) -> list[_Live]:

@@ -85,17 +85,25 @@ class _Flight(Struct):
 class Answers:
     """`near` keeps them in this process, `far` for others too."""
 
-    def __init__(self, *, near: MemoryCache, far: Cache | None = None, namespace: bytes = b"") -> None:
+    def __init__(self, *, near: MemoryCache, far: Cache | None = None, namespace: bytes | None = None) -> None:
         self._near = near
         self._far = far
-        self._namespace = hashlib.blake2b(namespace, digest_size=32).digest()
+        self._namespace = b""
         self._uses: dict[bytes, Used] = {}
         self._flights: dict[bytes, _Flight] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self.outcomes: Counter[str] = Counter()
+        if namespace is not None:
+            self.belong_to(namespace)
+
+    def belong_to(self, namespace: bytes) -> None:
+        """Keep answers from now on, as those of that namespace; before, each is made."""
+        self._namespace = hashlib.blake2b(namespace, digest_size=32).digest()
 
     async def answer(self, question: Question, make: Make) -> Response:
         """The answer, kept or made."""
+        if not self._namespace:
+            return (await make()).response
         request = self._known_by(b"signed in" if question.viewer is not None else b"", question.asked)
         for _ in range(0 if question.fresh else 2):
             used = self._uses.get(request)

@@ -18,8 +18,17 @@ _SIGNATURE: Final = 12
 class Cursors:
     """Makes and reads cursors; those of another secret, filter or order are refused."""
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes = b"") -> None:
         self._secret = secret
+
+    def sign_with(self, secret: bytes) -> None:
+        """Take the secret, where it was not known from the start."""
+        self._secret = secret
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a secret; without one, making and reading cursors raises `Refused` with OVERLOADED."""
+        return bool(self._secret)
 
     def make(self, scope: str, values: tuple[Any, ...]) -> str:
         """The cursor of a row with those sort values, its id last, in the list that `scope` tells."""
@@ -39,6 +48,8 @@ class Cursors:
         raise Refused(ErrorCode.INVALID_INPUT, message, (argument,))
 
     def _sign(self, scope: str, body: bytes) -> bytes:
+        if not self._secret:
+            raise Refused(ErrorCode.OVERLOADED, "Pages cannot be turned yet: try again shortly.", (), 1.0)
         return hmac.digest(self._secret, scope.encode("utf-8", "surrogatepass") + b"\0" + body, hashlib.sha256)[
             :_SIGNATURE
         ]

@@ -76,11 +76,18 @@ class Position:
     async def _comes(self, model: str, partition: int, seq: int) -> bool:
         try:
             async with asyncio.timeout_at(self._end):
-                while await self._reads.applied(model, partition) < seq:  # noqa: ASYNC110 - it happens in another process
+                while not await self._is_there(model, partition, seq):  # noqa: ASYNC110 - it happens in another process
                     await asyncio.sleep(_POLL)
         except TimeoutError:
             return False
         return True
+
+    async def _is_there(self, model: str, partition: int, seq: int) -> bool:
+        try:
+            return await self._reads.applied(model, partition) >= seq
+        except Refused:
+            # Whoever then reads says so, unless it passes before.
+            return False
 
 
 def _parsed(header: str | None) -> tuple[int, int] | None:

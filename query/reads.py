@@ -10,26 +10,45 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
+from myevents.errors import Refused
 from myevents.model_status import ModelStatus, model_statuses
 from query.cursors import Cursors
 from query.paging import Listing, Page, Window
+from query.sources import Reading, Sources
 from query.versions import Versions
 from schema.read_models import BookingRow, EventRow, LocationRow
 
-DEADLINE: Final = 2.0
-"""Seconds a statement may take."""
+GLANCE: Final = 0.5
+"""Seconds that a look at a checkpoint may take: who waits for a position looks again and again."""
 
 Row = TypeVar("Row", EventRow, LocationRow, BookingRow)
 _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
 
 class Reads:
-    """The read models, for those who ask."""
+    """The read models, for those who ask; what cannot be read now raises `Refused` with OVERLOADED."""
 
-    def __init__(self, pool: asyncpg.Pool, cursors: Cursors) -> None:
-        self._pool = pool
-        self.versions = Versions(lambda statement: pool.fetch(statement))
+    def __init__(self, sources: Sources, cursors: Cursors, reading: Reading | None = None) -> None:
+        self.sources = sources
+        self._reading = reading or sources.one()
         self.cursors = cursors
+
+    def of_request(self) -> Reads:
+        """For one request, whose every statement and position asks the same server."""
+        return Reads(self.sources, self.cursors, self.sources.one())
+
+    @property
+    def versions(self) -> Versions:
+        """How new the read models are where this reads."""
+        return self._reading.versions
+
+    async def amiss(self) -> str | None:
+        """Why queries cannot be answered; None where they can."""
+        try:
+            await self.sources.one().fetch("select 1 from read.events limit 1")
+        except Refused:
+            return "the read models cannot be read"
+        return None if self.cursors.known else "the secret of cursors is not known yet"
 
     async def events(self, ids: Sequence[str]) -> dict[str, EventRow]:
         """Those events that there are."""
@@ -56,26 +75,24 @@ class Reads:
 
     async def statuses(self) -> list[ModelStatus]:
         """Every build of every model."""
-        return await model_statuses(self._pool, timeout=DEADLINE)
+        return await model_statuses(self._reading.fetch)
 
     async def applied(self, model: str, partition: int) -> int:
         """The seq that the live build of `model` has come to."""
-        seq: int | None = await self._pool.fetchval(
+        rows = await self._reading.fetch(
             """select seq from read.checkpoints join read.builds using (model, build)
                where model = $1 and state = 'live' and partition = $2""",
             model,
             partition,
-            timeout=DEADLINE,
+            deadline=GLANCE,
         )
-        return seq or 0
+        return rows[0][0] if rows else 0
 
     async def _by_id(self, view: str, kind: type[Row], ids: Sequence[str]) -> list[Row]:
-        rows = await self._pool.fetch(
-            f"select to_jsonb(t) from read.{view} t where id = any($1::text[])", list(ids), timeout=DEADLINE
-        )
+        rows = await self._reading.fetch(f"select to_jsonb(t) from read.{view} t where id = any($1::text[])", list(ids))
         return [msgspec.json.decode(row[0], type=kind) for row in rows]
 
     async def _fetch(self, statement: sa.Select[Any]) -> list[asyncpg.Record]:
         compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})
         values = [compiled.params[name] for name in compiled.positiontup or ()]
-        return list(await self._pool.fetch(str(compiled), *values, timeout=DEADLINE))
+        return await self._reading.fetch(str(compiled), *values)

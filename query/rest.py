@@ -27,7 +27,7 @@ _HIDDEN = {"name_folded", "organizer_id"}
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
 
-Handler = Callable[[Request, Position], Awaitable[Response]]
+Handler = Callable[[Request, Reads, Position], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -35,26 +35,26 @@ def rest_routes(reads: Reads, answers: Answers) -> list[Route]:
     """The routes that read. What they answer is the same for everybody."""
     published = filters.event_conditions(EventFilter())
 
-    async def events(request: Request, position: Position) -> Response:
+    async def events(request: Request, reads: Reads, position: Position) -> Response:
         await position.reached("events")
         listing = Listing(table=read_tables.events, conditions=published, column="starts_at", scope="rest events")
         return await _list(request, reads, listing, EventRow)
 
-    async def locations(request: Request, position: Position) -> Response:
+    async def locations(request: Request, reads: Reads, position: Position) -> Response:
         await position.reached("locations")
         listing = Listing(table=read_tables.locations, conditions=(), column="name", scope="rest locations")
         return await _list(request, reads, listing, LocationRow)
 
-    async def event(request: Request, position: Position) -> Response:
+    async def event(request: Request, reads: Reads, position: Position) -> Response:
         await position.reached("events")
         row = (await reads.events([_id(request)])).get(_id(request))
         return _one(row if row and row.status != "DRAFT" else None, "event")
 
-    async def location(request: Request, position: Position) -> Response:
+    async def location(request: Request, reads: Reads, position: Position) -> Response:
         await position.reached("locations")
         return _one((await reads.locations([_id(request)])).get(_id(request)), "location")
 
-    async def event_by_name(request: Request, position: Position) -> Response:
+    async def event_by_name(request: Request, reads: Reads, position: Position) -> Response:
         await position.reached("events")
         name: str = request.path_params["name"]
         if "\0" in name or len(name) > 500 or not name.isprintable():
@@ -119,14 +119,15 @@ def _operation(name: str, summary: str, *path: str, paged: bool = False) -> dict
 
 def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        ours = reads.of_request()
         try:
-            position = Position(reads, request.headers.get(HEADER))
+            position = Position(ours, request.headers.get(HEADER))
         except Refused as refused:
             return problem(refused)
 
         async def made() -> Answer:
             try:
-                response = await handler(request, position)
+                response = await handler(request, ours, position)
             except Refused as refused:
                 response = problem(refused)
             return Answer(response=response, whole=response.status_code == 200)
@@ -136,7 +137,7 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             asked=b"REST %s\n%s" % (address.encode("utf-8", "surrogatepass"), request.scope["query_string"]),
             viewer=None,
             position=position,
-            versions=reads.versions,
+            versions=ours.versions,
             media_type=_JSON,
             fresh=asks_afresh(request),
         )

@@ -9,6 +9,8 @@ import secrets
 
 import asyncpg
 
+from query.sources import Reading
+
 
 async def kept_secret(pool: asyncpg.Pool) -> bytes:
     """The database's own secret, made by whoever asks first."""
@@ -19,3 +21,12 @@ async def kept_secret(pool: asyncpg.Pool) -> bytes:
         )
         secret: bytes = await connection.fetchval("select value from read.secrets where name = 'cursors'")
         return secret
+
+
+async def known_secret(reading: Reading) -> bytes:
+    """The secret where somebody made it before, from any server that has it; empty where nobody did.
+
+    Raises `Refused` where none answers.
+    """
+    rows = await reading.fetch("select value from read.secrets where name = 'cursors'")
+    return bytes(rows[0][0]) if rows else b""

@@ -18,7 +18,7 @@ from myevents.telemetry.process import Telemetry
 from query.answers import Answers
 from query.cursors import Cursors
 from query.reads import Reads
-from query.versions import take_notices
+from query.sources import Sources
 
 AFRESH = {"Cache-Control": "no-cache"}
 """What makes any answer anew: the oracle of those that are kept."""
@@ -45,9 +45,10 @@ async def query_side(
     pool: asyncpg.Pool, search: SearchBuilds, far: Cache | None = None, *, noticing: bool = True
 ) -> AsyncIterator[QuerySide]:
     """A process of queries on a database that has read models; one that does not notice hears of no checkpoint."""
-    reads = Reads(pool, Cursors(b"secret"))
+    sources = Sources(pool)
+    reads = Reads(sources, Cursors(b"secret"))
     answers = Answers(near=MemoryCache(), far=far, namespace=b"test")
-    listening = asyncio.create_task(take_notices(pool, reads.versions)) if noticing else None
+    listening = asyncio.create_task(sources.listen()) if noticing else None
     transport = httpx.ASGITransport(applications.queries(Telemetry(service="query"), reads, search, answers))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://queries") as client:
@@ -57,4 +58,4 @@ async def query_side(
             listening.cancel()
             await asyncio.wait({listening})
         await answers.close()
-        await reads.versions.close()
+        await sources.close()

@@ -9,8 +9,9 @@ from rich.table import Table
 
 from command.relay.audit import Findings
 from command.relay.check import check, mend
-from myevents.bootstrap import connections, database, kafka, kafka_answers, reading
+from myevents.bootstrap import kafka, kafka_answers, reading
 from myevents.cli.running import console
+from myevents.databases import connections, database
 from myevents.settings import Settings
 
 

@@ -7,8 +7,9 @@ from typing import Annotated
 import msgspec
 import typer
 
-from myevents.bootstrap import connections, database, reading
+from myevents.bootstrap import reading
 from myevents.cli.running import run
+from myevents.databases import connections, database
 from myevents.log.tail import tail
 from myevents.settings import Settings
 from schema import codec

@@ -23,7 +23,7 @@ def list_(model: Model = None, stream: Stream = None) -> None:
     """Print what is parked, one JSON object a line."""
 
     async def done(settings: Settings) -> None:
-        async with opened(settings) as (pool, _):
+        async with opened(settings) as (_, pool, _):
             parked = await parked_streams(pool, model, stream)
         for each in parked:
             typer.echo(msgspec.json.encode(each).decode())
@@ -38,7 +38,7 @@ def retry_(model: Model = None, stream: Stream = None) -> None:
 
     async def done(settings: Settings) -> None:
         left = 0
-        async with opened(settings) as (pool, log):
+        async with opened(settings) as (_, pool, log):
             parked = await parked_streams(pool, model, stream)
             for each in parked:
                 if each.model in models:

@@ -16,8 +16,6 @@ from myevents.bootstrap import (
     cache,
     catch_up,
     command_side,
-    connections,
-    database,
     following,
     projector_metrics,
     query_side,
@@ -30,7 +28,9 @@ from myevents.bootstrap import (
 from myevents.cli.importing import import_file
 from myevents.cli.listening import listening, serve_http, telling
 from myevents.cli.running import console, run_service
+from myevents.databases import connections, database, databases, read_database
 from myevents.log.kafka_address import kafka_address
+from myevents.log.store import PASSING
 from myevents.settings import Settings
 from myevents.telemetry.process import Telemetry
 
@@ -60,9 +60,9 @@ def command() -> None:
         async with (
             telling(settings, telemetry),
             database(settings) as dsn,
-            connections(dsn, telemetry=telemetry) as pool,
+            connections(dsn, telemetry=telemetry) as store,
             cache(settings) as shared,
-            command_side(pool, telemetry) as writer,
+            command_side(store, telemetry) as writer,
         ):
             _says("Commands are", settings, "/command", "/api/openapi.json")
             application = applications.commands(telemetry, CommandService(writer), throttle(settings, shared))
@@ -79,12 +79,11 @@ def projector() -> None:
         follows = projector_metrics(telemetry)
         async with (
             telling(settings, telemetry),
-            database(settings) as dsn,
-            connections(dsn, telemetry=telemetry) as pool,
+            databases(settings, telemetry) as (store, reads),
             search_index(settings) as search,
-            following(settings, pool, search, follows),
+            following(settings, store, reads, search, follows),
         ):
-            read_model_metrics(telemetry, pool)
+            read_model_metrics(telemetry, reads.pool)
             telemetry.health.needs(follows.amiss)
             telemetry.health.started = True
             console.print("The read models and the search index follow the log.")
@@ -101,8 +100,8 @@ def relay() -> None:
         async with (
             telling(settings, telemetry),
             database(settings) as dsn,
-            connections(dsn, telemetry=telemetry) as pool,
-            relaying(pool, settings) as copying,
+            connections(dsn, telemetry=telemetry) as store,
+            relaying(store, settings) as copying,
         ):
             telemetry.health.needs(copying.amiss)
             telemetry.health.started = True
@@ -120,15 +119,15 @@ def query() -> None:
         at = listening(settings)
         async with (
             telling(settings, telemetry),
-            database(settings) as dsn,
-            connections(dsn, telemetry=telemetry) as pool,
+            read_database(settings, telemetry=telemetry) as database_of_reads,
             search_index(settings) as search,
             cache(settings) as shared,
+            query_side(database_of_reads, settings, telemetry) as reads,
         ):
-            reads = await query_side(pool, settings)
-            read_model_metrics(telemetry, pool)
+            read_model_metrics(telemetry, database_of_reads.pool)
+            telemetry.health.needs(reads.amiss)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
-            async with answering(pool, reads, settings, shared) as answers:
+            async with answering(database_of_reads, reads, settings, shared) as answers:
                 wrap = throttle(settings, shared)
                 application = applications.queries(telemetry, reads, search, answers, wrap)
                 await serve_http(application, at, settings, telemetry.health)
@@ -140,23 +139,24 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
     at = listening(settings)
     async with (
         telling(settings, telemetry),
-        database(settings) as dsn,
-        connections(dsn, telemetry=telemetry) as pool,
+        # It is able while it can book, whether or not the read models are there.
+        databases(settings, telemetry) as (store, database_of_reads),
         search_index(settings) as search,
         cache(settings) as shared,
-        command_side(pool, telemetry) as writer,
-        following(settings, pool, search, projector_metrics(telemetry)),
-        relaying(pool, settings) if kafka_address(settings.log_url) else contextlib.nullcontext(),
+        command_side(store, telemetry) as writer,
+        following(settings, store, database_of_reads, search, projector_metrics(telemetry)),
+        relaying(store, settings) if kafka_address(settings.log_url) else contextlib.nullcontext(),
+        query_side(database_of_reads, settings, telemetry) as reads,
     ):
-        async with reading(pool) as log:
+        async with reading(store) as log:
             empty = not any((await log.heads()).values())
         if sample is not None and empty:
             await import_file(writer, sample, Path("var/rejected.jsonl"))
-            await catch_up(pool)
-        reads = await query_side(pool, settings)
-        read_model_metrics(telemetry, pool)
+            with contextlib.suppress(*PASSING):
+                await catch_up(store, database_of_reads)
+        read_model_metrics(telemetry, database_of_reads.pool)
         _welcome(settings)
-        async with answering(pool, reads, settings, shared) as answers:
+        async with answering(database_of_reads, reads, settings, shared) as answers:
             service, wrap = CommandService(writer), throttle(settings, shared)
             application = applications.everything(telemetry, service, reads, search, answers, wrap)
             await serve_http(application, at, settings, telemetry.health)

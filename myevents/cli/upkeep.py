@@ -11,11 +11,12 @@ from typing import Annotated
 import asyncpg
 import typer
 
-from myevents.bootstrap import command_side, database, opened, prepare_topic, search_index
+from myevents.bootstrap import command_side, opened, prepare_topic, search_index
 from myevents.cli.copying import verify_copy
 from myevents.cli.importing import import_file
 from myevents.cli.progress import progress_bar
 from myevents.cli.running import console, run
+from myevents.databases import databases
 from myevents.log.store import StoreLog
 from myevents.search.port import SearchBuilds, SearchUnavailable
 from myevents.settings import Settings
@@ -35,7 +36,8 @@ def migrate() -> None:
     """Bring the database up to date."""
 
     async def done(settings: Settings) -> None:
-        async with database(settings):
+        async with databases(settings) as (_, reads):
+            await reads.prepare()
             console.print("The database is up to date.")
             await prepare_topic(settings)
 
@@ -50,7 +52,7 @@ def import_(
     """Import conferences, one JSON object a line; goes on where it was stopped."""
 
     async def done(settings: Settings) -> None:
-        async with opened(settings) as (pool, log), command_side(pool) as writer:
+        async with opened(settings) as (store, pool, log), command_side(store) as writer:
             for file in files:
                 await import_file(writer, file, rejects)
             await Projector(log=log, pool=pool).catch_up()
@@ -70,12 +72,12 @@ def verify(
 
 
 async def _verify(settings: Settings) -> None:
-    async with opened(settings) as (pool, log), search_index(settings) as search:
+    async with opened(settings) as (store, pool, log), search_index(settings) as search:
         await Projector(log=log, pool=pool).catch_up()
         with contextlib.suppress(SearchUnavailable):
             # Where a service writes the index, it is that one that brings it up to date.
             await SearchProjector(log=log, pool=pool, builds=search).catch_up()
-        problems = await verified(log=log, pool=pool)
+        problems = await verified(log=log, pool=pool, store=store)
         problems += await verify_search(log=log, pool=pool, builds=search)
     for problem in problems:
         console.print(f"- {problem}", markup=False)
@@ -97,7 +99,7 @@ def rebuild(
         raise typer.BadParameter("There are the models events, locations, bookings and search.")
 
     async def done(settings: Settings) -> None:
-        async with opened(settings) as (pool, log):
+        async with opened(settings) as (_, pool, log):
             if chosen is None:
                 async with search_index(settings) as search:
                     await _rebuild_index(log, pool, search, back=back, drop=drop_old, force=force)

@@ -50,7 +50,8 @@ def graphql_route(reads: Reads, search: SearchBuilds, answers: Answers, metrics:
             viewer = person(request.headers)
         except BadUser as error:
             raise Refused(ErrorCode.INVALID_INPUT, f"{error}.", ("MyEvents-User",)) from None
-        return Context(reads=reads, search=search, position=Position(reads, request.headers.get(HEADER)), viewer=viewer)
+        ours = reads.of_request()
+        return Context(reads=ours, search=search, position=Position(ours, request.headers.get(HEADER)), viewer=viewer)
 
     async def recall(asked: Asked, context: Context, make: Make) -> Response:
         request = asked.request

@@ -20,6 +20,7 @@ from query.graphql.endpoint import schema
 from query.graphql.types import Context
 from query.position import Position
 from query.reads import Reads
+from query.sources import Sources
 from schema.read_models import EventRow, TicketTypeRow
 from schema.values import Hall, Money
 from tests.search_corpus import conferences
@@ -78,7 +79,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedBuilds]:
 
 async def answered(builds: EmbeddedBuilds, query: str, executor: type | None) -> tuple[Any, Any]:
     """Data and errors of a query, by an executor."""
-    reads = Reads(None, Cursors(b"secret"))  # type: ignore[arg-type]
+    reads = Reads(Sources(None), Cursors(b"secret"))  # type: ignore[arg-type]
     usual = schema.execution_context_class
     schema.execution_context_class = executor or usual.__mro__[1]
     try:

@@ -18,6 +18,7 @@ from projector.rebuild import drop_old, rebuild
 from projector.run import Projector
 from query.cursors import Cursors
 from query.reads import Reads
+from query.sources import Sources
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
 
@@ -30,7 +31,7 @@ class Side:
         self.log = StoreLog(pool, PARTITIONS)
         self.projector = Projector(log=self.log, pool=pool)
         self.heartbeat = Heartbeat(log=self.log, pool=pool)
-        self._reads = Reads(pool, Cursors(b"secret"))
+        self._reads = Reads(Sources(pool), Cursors(b"secret"))
 
     async def events(self) -> ModelStatus:
         """How far the build of events is that serves."""
