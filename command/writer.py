@@ -10,6 +10,7 @@ import contextlib
 import random
 import time
 from collections import deque
+from collections.abc import Collection
 from typing import Final
 
 import asyncpg
@@ -64,6 +65,11 @@ def _overloaded() -> Refused:
 
 def _unknown() -> StoreUnavailable:
     return StoreUnavailable("The store did not answer: send it again with the same Idempotency-Key.")
+
+
+def _newer() -> Refused:
+    message = "A newer version of this service has written here, and takes this command: send it again."
+    return Refused(ErrorCode.OVERLOADED, message, (), 1.0)
 
 
 class Writer:
@@ -184,9 +190,20 @@ class Partition:
             except _COLLISIONS as collision:
                 _log.info("round_collided", partition=self._number, reason=type(collision).__name__)
                 await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+            except store.UnreadableStreams as newer:
+                return await self._without(newer.streams, batch)
             except _LOST as lost:
                 raise _unknown() from lost
         raise _overloaded()
+
+    async def _without(
+        self, streams: Collection[str], batch: list[Submission]
+    ) -> list[tuple[Submission, Accepted | Refused]]:
+        """Refuse what is of streams that newer code has written, as in a rolling upgrade; decide the rest."""
+        _log.warning("streams_unreadable", partition=self._number, streams=sorted(streams))
+        rest = [submission for submission in batch if submission.stream_id not in streams]
+        refused = [(submission, _newer()) for submission in batch if submission.stream_id in streams]
+        return [*refused, *(await self._committed(rest) if rest else [])]
 
     async def _attempt(self, batch: list[Submission]) -> list[tuple[Submission, Accepted | Refused]]:
         async with self._pool.acquire(timeout=5) as connection:

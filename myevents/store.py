@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -48,6 +48,14 @@ class RememberedAnswer(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
 
 
+class UnreadableStreams(Exception):
+    """Streams with facts that this code cannot read: newer code wrote them, or they are malformed."""
+
+    def __init__(self, streams: Collection[str]) -> None:
+        super().__init__(", ".join(sorted(streams)))
+        self.streams = streams
+
+
 class KeyRaced(Exception):
     """Another round remembered one of the keys first: roll back and decide again."""
 
@@ -87,7 +95,10 @@ async def lock_head(connection: Connection, partition: int) -> int:
 
 
 async def facts_newer_than(connection: Connection, versions: dict[str, int]) -> list[tuple[str, int, Fact]]:
-    """The facts of those streams above those versions, in order: (stream, version, fact)."""
+    """The facts of those streams above those versions, in order: (stream, version, fact).
+
+    Raises `UnreadableStreams`.
+    """
     rows = await connection.fetch(
         """select f.stream_id, f.version, f.type, f.schema_version, f.data
            from unnest($1::text[], $2::bigint[]) as have (stream_id, version)
@@ -96,7 +107,16 @@ async def facts_newer_than(connection: Connection, versions: dict[str, int]) -> 
         list(versions),
         list(versions.values()),
     )
-    return [(row[0], row[1], codec.decode(row[2], row[3], row[4])) for row in rows]
+    facts: list[tuple[str, int, Fact]] = []
+    unreadable: set[str] = set()
+    for stream, version, name, schema_version, data in rows:
+        try:
+            facts.append((stream, version, codec.decode(name, schema_version, data)))
+        except codec.UnknownFact:
+            unreadable.add(stream)
+    if unreadable:
+        raise UnreadableStreams(unreadable)
+    return facts
 
 
 async def remembered(
