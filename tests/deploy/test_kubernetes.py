@@ -100,7 +100,7 @@ def test_each_service_is_probed_where_it_answers_and_has_time_to_end() -> None:
         asked = "http" if "http" in ports else "metrics"
         assert container["livenessProbe"]["httpGet"] == {"path": "/healthz", "port": asked}
         assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": asked}
-        # 5 s until nobody sends more, 10 s to end.
+        # 5 s until nobody sends more (MYEVENTS_STOP_DELAY), 10 s to end.
         assert spec["terminationGracePeriodSeconds"] >= 20
 
 
