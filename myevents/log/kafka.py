@@ -155,9 +155,12 @@ class KafkaLog(Follower):
 
     def _come_to(self, reader: TopicReader, lane: _Lane, after: int) -> None:
         """Its reader has come to `after`; where that is before what is at hand, read the topic from there again."""
-        if lane.window is None or after < lane.window.start:
+        if lane.window is None:
             lane.window = Window(after)
             reader.read_from(lane.term, after)
+        elif after < lane.window.start:
+            del self._lanes[lane.term.partition]
+            reader.begin_again(lane.term)
         else:
             lane.window.forget(after)
             reader.keeps(lane.term, len(lane.window))

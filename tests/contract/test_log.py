@@ -131,6 +131,8 @@ async def test_a_reader_may_go_back_and_may_have_been_overtaken(logs: Logs) -> N
     await logs.followed(100, 200)
     assert seqs(await logs.followed(20, 60))[:40] == list(range(21, 61))
     assert seqs(await logs.followed(250, FACTS)) == list(range(251, FACTS + 1))
+    if isinstance(logs.log, KafkaLog):
+        assert logs.log.irregularities.holes == 0
 
 
 async def test_a_fact_that_nobody_can_read_is_told_as_such_and_hides_nothing(logs: Logs, database_url: str) -> None:

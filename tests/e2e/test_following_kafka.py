@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+import httpx
 import pytest
 
 from command.service import CommandService
@@ -22,7 +23,8 @@ from projector.search_verify import verify_search
 from projector.verify import verify
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
-from tests.e2e.served import Served, free_port, until
+from tests.e2e.served import Served, free_port, served, until
+from tests.e2e.test_serving import ANN, EVENT
 from tests.topics import create, given_kafka, topic, url_of, writing
 
 SERVERS = Path(__file__).parents[2] / "scripts" / "servers.sh"
@@ -225,3 +227,24 @@ async def test_a_projector_waits_for_kafka_and_catches_up_by_itself(
         await until(following.caught_up, 60)
     assert projector.stop() == 0
     assert await following.breaches(tmp_path) == []
+
+
+async def test_one_process_with_kafka_shows_at_a_position_what_was_booked(
+    database_url: str, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    made = await stack.enter_async_context(topic(given_kafka()))
+    settings = {"MYEVENTS_LOG_URL": url_of(made.address)}
+    with served(database_url, tmp_path, settings=settings) as service:
+        await service.start()
+        async with httpx.AsyncClient(base_url=service.url, headers=ANN, timeout=15) as client:
+            created = await client.post("/api/events", json=EVENT | {"capacity": 50})
+            event = created.json()["id"]
+            for seats in range(1, 6):
+                booked = await client.post(f"/api/events/{event}/bookings", json={"seats": seats})
+                position = {"MyEvents-Position": booked.json()["position"]}
+                shown = await client.get(f"/api/events/{event}", headers=position)
+                assert shown.json()["seatsBooked"] == seats * (seats + 1) // 2
+            query = '{ searchEvents(search: "talk", first: 1) { nodes { event { id } } } }'
+            found = await client.post("/graphql", json={"query": query}, headers=position)
+            assert found.json()["data"]["searchEvents"]["nodes"] == [{"event": {"id": event}}]
+        assert service.stop() == 0

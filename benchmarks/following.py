@@ -1,0 +1,218 @@
+"""How fast one process brings the read models up from Kafka, and how late rows are while people book.
+
+`python -m benchmarks.following [FACTS] [--bookings BOOKINGS] [--rate RATE]`, with Kafka at MYEVENTS_TEST_LOG_URL and
+PostgreSQL at MYEVENTS_TEST_DATABASE_URL: takes a database and a topic of its own, and drops them afterwards. The lag
+is taken from a booking's answer to the notice of the checkpoint that has its row; relay and projector are processes of
+their own, the callers are in this one. All rows are checked in the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import uvloop
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.hot_event import ANN, EVENT
+from benchmarks.latency import CALLERS
+from benchmarks.rebuild import _history, _put
+from command.commands import EventRef
+from command.inputs import BookingInput, EventInput, take
+from command.service import CommandService
+from command.writer import Writer
+from migrations.run import migrate
+from myevents.log.kafka import KafkaLog
+from myevents.log.store import StoreLog
+from myevents.store import open_pool
+from projector.run import Projector
+from projector.verify import verify
+from schema.read_tables import CHECKPOINTS_CHANNEL
+from schema.tables import PARTITIONS
+from tests.e2e.served import PROGRAM
+from tests.topics import TestTopic, given_kafka, topic, url_of
+
+_PARTS = (0.5, 0.99, 0.999, 1.0)
+
+
+@asynccontextmanager
+async def _database() -> AsyncIterator[str]:
+    url, name = os.environ["MYEVENTS_TEST_DATABASE_URL"], f"benchmark_{uuid4().hex}"
+    server = await asyncpg.connect(url)
+    await server.execute(f"create database {name}")
+    try:
+        dsn = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
+        await migrate(dsn)
+        yield dsn
+    finally:
+        await server.execute(f"drop database {name} with (force)")
+        await server.close()
+
+
+async def _applied(pool: asyncpg.Pool) -> int:
+    return int(await pool.fetchval("select coalesce(sum(seq), 0) from read.checkpoints where model <> 'search'"))
+
+
+async def _catching_up(count: int, *, kafka: bool) -> float:
+    """Facts a second, decoded, applied to three read models, and checked against the log."""
+    async with _database() as dsn, topic(given_kafka()) as made:
+        await _put(dsn, _history(count))
+        pool = await open_pool(dsn, size=16)
+        store = StoreLog(pool, PARTITIONS)
+        log = KafkaLog(store=store, address=made.address, group=made.address.topic) if kafka else store
+        if kafka:
+            await made.copy_all(store)
+        projector = Projector(log=log, pool=pool)
+        await projector.prepare()
+        begun = time.perf_counter()
+        while 3 * count > await _applied(pool):
+            if not await projector.catch_up():
+                await log.changed(1)
+        taken = time.perf_counter() - begun
+        await log.close()
+        problems = await verify(log=store, pool=pool, strict=True)
+        if problems:
+            raise SystemExit(f"wrong: {problems[:5]}")
+        await store.close()
+        await pool.close()
+    return count / taken
+
+
+class _Lags:
+    """When rows became visible, to be held against when their bookings were answered."""
+
+    def __init__(self) -> None:
+        self.answered: dict[tuple[int, int], float] = {}
+        self.seen: dict[tuple[str, int], list[tuple[int, float]]] = {}
+
+    def notice(self, *arguments: object) -> None:
+        """A checkpoint moved."""
+        model, partition, seq = str(arguments[3]).split(":")
+        self.seen.setdefault((model, int(partition)), []).append((int(seq), time.perf_counter()))
+
+    def of(self, model: str) -> list[float]:
+        """Seconds from answer to row, in order of size."""
+        found = []
+        for partition in range(PARTITIONS):
+            moved = iter(self.seen.get((model, partition), []))
+            head, at = 0, 0.0
+            for (_, seq), answered in sorted(item for item in self.answered.items() if item[0][0] == partition):
+                while head < seq:
+                    head, at = next(moved)
+                found.append(max(0.0, at - answered))
+        return sorted(found)
+
+
+async def _lag(bookings: int, rate: int, events: int) -> tuple[float, _Lags]:
+    """Book at that rate while relay and projector run; the rate that was reached, and how late rows were."""
+    async with AsyncExitStack() as stack:
+        dsn = await stack.enter_async_context(_database())
+        made = await stack.enter_async_context(topic(given_kafka()))
+        pool = await open_pool(dsn)
+        stack.push_async_callback(pool.close)
+        lags = _Lags()
+        listener = await asyncpg.connect(dsn)
+        stack.push_async_callback(listener.close)
+        await listener.add_listener(CHECKPOINTS_CHANNEL, lags.notice)
+        for name in ("projector", "relay"):
+            await stack.enter_async_context(_process(name, dsn, made))
+        writer = await stack.enter_async_context(Writer(pool, PARTITIONS))
+        service = CommandService(writer)
+        wish = take(EventInput, EVENT | {"capacity": bookings})
+        done = await asyncio.gather(*(service.create_event(ANN, wish) for _ in range(events)))
+        ids = [each.answer.id for each in done if isinstance(each.answer, EventRef)]
+        await _all_applied(pool)
+        reached = await _booked(service, ids, bookings, rate, lags)
+        await _all_applied(pool)
+        await asyncio.sleep(0.5)
+        store = StoreLog(pool, PARTITIONS)
+        problems = await verify(log=store, pool=pool, strict=False)
+        rows = await pool.fetchval("select count(*) from read.bookings")
+        if problems or rows != bookings:
+            raise SystemExit(f"wrong: {rows} of {bookings} bookings, {problems[:5]}")
+    return reached, lags
+
+
+@asynccontextmanager
+async def _process(service: str, dsn: str, made: TestTopic) -> AsyncIterator[None]:
+    with tempfile.TemporaryDirectory() as search:
+        told = {
+            **os.environ,
+            "MYEVENTS_DATABASE_URL": dsn,
+            "MYEVENTS_LOG_URL": url_of(made.address),
+            "MYEVENTS_SEARCH_URL": f"embedded:{search}",
+            "MYEVENTS_METRICS_PORT": "0",
+        }
+        process = await asyncio.create_subprocess_exec(PROGRAM, service, env=told, stderr=subprocess.DEVNULL)
+        try:
+            yield
+        finally:
+            process.terminate()
+            await process.wait()
+
+
+async def _all_applied(pool: asyncpg.Pool) -> None:
+    lagging = "select 1 from read.checkpoints c join heads h using (partition) where c.seq < h.seq limit 1"
+    async with asyncio.timeout(120):
+        while await pool.fetchval(lagging) or await pool.fetchval("select count(*) < 64 from read.checkpoints"):  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def _booked(service: CommandService, ids: Sequence[str], bookings: int, rate: int, lags: _Lags) -> float:
+    one, numbers, begun = BookingInput(seats=1), iter(range(bookings)), time.perf_counter()
+
+    async def caller() -> None:
+        for number in numbers:
+            await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
+            accepted = await service.book_seats(ANN, ids[number % len(ids)], one)
+            partition, seq = accepted.position.split(":")
+            lags.answered[int(partition), int(seq)] = time.perf_counter()
+
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    return bookings / (time.perf_counter() - begun)
+
+
+def _shown(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> None:
+    table = Table(title=title)
+    table.add_column()
+    for column in columns:
+        table.add_column(column, justify="right")
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+async def _main(facts: int, bookings: int, rate: int) -> None:
+    speeds = {
+        name: (f"{await _catching_up(facts, kafka=kafka):,.0f}",)
+        for name, kafka in (("from Kafka", True), ("from the store", False))
+    }
+    _shown(f"{facts:,} facts into three read models, one process", ["facts a second"], speeds)
+    rows = {}
+    for name, events in (("1,000 events", 1000), ("one event", 1)):
+        reached, lags = await _lag(bookings, rate, events)
+        taken = lags.of("bookings")
+        at = [f"{taken[min(len(taken) - 1, int(len(taken) * part))] * 1000:.0f}" for part in _PARTS]
+        rows[name] = (f"{reached:,.0f}", *at)
+    columns = ["bookings a second", "p50 ms", "p99 ms", "p99.9 ms", "most ms"]
+    _shown(f"From a booking's answer to its row, through relay, Kafka and projector; {rate:,}/s wanted", columns, rows)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("facts", nargs="?", type=int, default=100_000)
+    parser.add_argument("--bookings", type=int, default=40_000)
+    parser.add_argument("--rate", type=int, default=4000)
+    given = parser.parse_args()
+    sys.exit(uvloop.run(_main(given.facts, given.bookings, given.rate)))
