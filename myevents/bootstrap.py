@@ -240,9 +240,11 @@ async def query_side(
 
 
 @asynccontextmanager
-async def cache(settings: Settings) -> AsyncIterator[Cache]:
+async def cache(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Cache]:
     """What processes share for a while, through Redis where there is one; else this process's own."""
     kept: Cache = MemoryCache() if settings.cache_url.startswith("memory:") else RedisCache(settings.cache_url)
+    if isinstance(kept, RedisCache):
+        telemetry.caches.watch("redis", kept.outcomes)
     try:
         yield kept
     finally:
@@ -260,10 +262,13 @@ def throttle(settings: Settings, shared: Cache) -> Callable[[ASGIApp], ASGIApp]:
 
 
 @asynccontextmanager
-async def answering(reads: ReadDatabase, side: Reads, settings: Settings, shared: Cache) -> AsyncIterator[Answers]:
+async def answering(
+    reads: ReadDatabase, side: Reads, settings: Settings, shared: Cache, telemetry: Telemetry
+) -> AsyncIterator[Answers]:
     """Answers that were given before; for others too where `shared` is. Nobody else's: of this schema and database."""
     far = None if isinstance(shared, MemoryCache) else shared
     answers = Answers(near=MemoryCache(), far=far)
+    telemetry.caches.watch("answers", answers.outcomes)
 
     async def own() -> None:
         secret = await _secret(reads, side.sources)

@@ -65,10 +65,12 @@ class RedisCache:
 
     async def get(self, key: bytes) -> bytes | None:
         """The value, while it is kept and the server answers."""
-        found = await self._asked(lambda: self._redis.get(self._prefix + key), None)
-        assert not isinstance(found, str)
-        self.outcomes["miss" if found is None else "hit"] += 1
-        return found
+        found = await self._asked(lambda: self._redis.get(self._prefix + key), False)
+        if isinstance(found, bytes):
+            self.outcomes["hit"] += 1
+            return found
+        self.outcomes["miss"] += found is None
+        return None
 
     async def set(self, key: bytes, value: bytes, ttl: float) -> None:
         """Keep a value, where the server answers and has room."""

@@ -61,7 +61,7 @@ def command() -> None:
             telling(settings, telemetry),
             database(settings) as dsn,
             connections(dsn, telemetry=telemetry) as store,
-            cache(settings) as shared,
+            cache(settings, telemetry) as shared,
             command_side(store, telemetry) as writer,
         ):
             _says("Commands are", settings, "/command", "/api/openapi.json")
@@ -121,13 +121,13 @@ def query() -> None:
             telling(settings, telemetry),
             read_database(settings, telemetry=telemetry) as database_of_reads,
             search_index(settings) as search,
-            cache(settings) as shared,
+            cache(settings, telemetry) as shared,
             query_side(database_of_reads, settings, telemetry) as reads,
         ):
             read_model_metrics(telemetry, database_of_reads.pool)
             telemetry.health.needs(reads.amiss)
             _says("Queries are", settings, "/graphql", "/api/openapi.json")
-            async with answering(database_of_reads, reads, settings, shared) as answers:
+            async with answering(database_of_reads, reads, settings, shared, telemetry) as answers:
                 wrap = throttle(settings, shared)
                 application = applications.queries(telemetry, reads, search, answers, wrap)
                 await serve_http(application, at, settings, telemetry.health)
@@ -142,7 +142,7 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         # It is able while it can book, whether or not the read models are there.
         databases(settings, telemetry) as (store, database_of_reads),
         search_index(settings) as search,
-        cache(settings) as shared,
+        cache(settings, telemetry) as shared,
         command_side(store, telemetry) as writer,
         following(settings, store, database_of_reads, search, projector_metrics(telemetry)),
         relaying(store, settings) if kafka_address(settings.log_url) else contextlib.nullcontext(),
@@ -156,7 +156,7 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
                 await catch_up(store, database_of_reads)
         read_model_metrics(telemetry, database_of_reads.pool)
         _welcome(settings)
-        async with answering(database_of_reads, reads, settings, shared) as answers:
+        async with answering(database_of_reads, reads, settings, shared, telemetry) as answers:
             service, wrap = CommandService(writer), throttle(settings, shared)
             application = applications.everything(telemetry, service, reads, search, answers, wrap)
             await serve_http(application, at, settings, telemetry.health)

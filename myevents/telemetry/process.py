@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from myevents.telemetry.caches import Caches
 from myevents.telemetry.health import Health
 from myevents.telemetry.pools import Pools
 
@@ -24,11 +25,13 @@ class Telemetry:
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     health: Health = field(default_factory=Health)
     pools: Pools = field(default_factory=Pools)
+    caches: Caches = field(default_factory=Caches)
     looks: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What brings metrics up to date before they are told."""
 
     def __post_init__(self) -> None:
         self.registry.register(self.pools)
+        self.registry.register(self.caches)
 
     def application(self) -> Starlette:
         """/metrics, and /healthz and /readyz for who has no port that is public."""

@@ -45,8 +45,8 @@ METRICS = {
 }
 """What the services tell, and its labels."""
 
-ELSEWHERE = re.compile(r"myevents_(relay|audit|cache)_")
-"""What only those tell that have Kafka or a cache to tell of."""
+ELSEWHERE = re.compile(r"myevents_(relay|audit)_")
+"""What only those tell that have Kafka to tell of."""
 
 OTHERS = {
     "up": set[str](),

@@ -55,6 +55,23 @@ async def book(client: httpx.AsyncClient, event: str, seats: int, **headers: str
     return (await client.post(f"/api/events/{event}/bookings", json={"seats": seats}, headers=headers)).status_code
 
 
+async def test_it_is_told_how_many_answers_were_kept(services: dict[str, Watched]) -> None:
+    query = services["query"]
+    await query.service.start()
+    async with httpx.AsyncClient(base_url=query.service.url) as client:
+        for _ in range(10):
+            assert (await client.get("/api/events")).json() == {"nodes": [], "next": None}
+        await client.get("/api/events", headers={"Cache-Control": "no-cache"})
+    told = {
+        outcome: await query.value("myevents_cache_requests_total", cache="answers", outcome=outcome)
+        for outcome in ("hit", "miss", "bypass", "error")
+    }
+    assert told["bypass"] == 1
+    assert (told["hit"] or 0) + (told["miss"] or 0) == 10
+    assert (told["hit"] or 0) >= 7
+    assert told["error"] == 0
+
+
 async def test_bookings_are_counted_by_event_and_commands_by_how_they_ended(services: dict[str, Watched]) -> None:
     command = services["command"]
     await command.service.start()
