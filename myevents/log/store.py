@@ -110,8 +110,10 @@ class StoreLog:
                     await self._pool.release(listener)
 
     async def _listen(self) -> None:
-        if self._listener is not None and not self._listener.is_closed():
-            return
+        # A connection that broke went back to its pool, which then raises where it is asked how it is.
+        with contextlib.suppress(asyncpg.InterfaceError):
+            if self._listener is not None and not self._listener.is_closed():
+                return
         # Without a listener the poll goes on, so a database that is away for a moment is no error here.
         with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             listener = await self._pool.acquire(timeout=5)

@@ -14,6 +14,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from migrations.run import migrate
+from myevents.embedded import EmbeddedPostgres
 from myevents.log.kafka_address import KafkaAddress
 from myevents.log.topic import ensure_topic
 from schema.tables import PARTITIONS
@@ -238,6 +240,28 @@ async def test_a_killed_kafka_loses_nothing_and_is_filled_again_when_its_data_ar
             await asyncio.to_thread(kafka.start)
             await until(lambda: _another_topic(database_url, topic), within=60)
         await check_copy(database_url, kafka.address)
+
+
+async def test_a_relay_goes_on_by_itself_when_the_store_was_killed(directory: Path, topic: KafkaAddress) -> None:
+    server = EmbeddedPostgres(directory / "postgres")
+    await server.start()
+    try:
+        await migrate(server.dsn)
+        with served(server.dsn, directory, "relay", told(topic)) as relay:
+            await relay.start()
+            for _ in range(3):
+                async with bookings(server.dsn):
+                    await sent_more(server.dsn)
+                os.kill(
+                    int((directory / "postgres" / "data" / "postmaster.pid").read_text().split()[0]), signal.SIGKILL
+                )
+                await asyncio.sleep(1)
+                await server.ensure_running()
+            async with bookings(server.dsn):
+                await sent_more(server.dsn)
+            await check_copy(server.dsn, topic)
+    finally:
+        await server.stop()
 
 
 async def _another_topic(database_url: str, topic: str) -> bool:

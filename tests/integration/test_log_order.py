@@ -84,3 +84,21 @@ async def test_a_reader_that_follows_two_writers_sees_every_fact_once_and_in_ord
     assert seen == list(range(1, 603))
     await log.close()
     await pool.close()
+
+
+async def test_a_reader_whose_connection_broke_listens_again(database_url: str) -> None:
+    pool = await open_pool(database_url)
+    log = StoreLog(pool, PARTITIONS)
+    other = await asyncpg.connect(database_url)
+    for _ in range(2):
+        await log.changed(0.1)
+        listening = "select count(*) from pg_stat_activity where datname = current_database() and query like 'LISTEN%'"
+        assert await other.fetchval(listening) == 1
+        await other.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+        await asyncio.sleep(0.2)
+    await other.close()
+    await log.close()
+    await pool.close()
