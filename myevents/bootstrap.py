@@ -39,6 +39,7 @@ from myevents.settings import Settings
 from myevents.telemetry.commands import CommandMetrics
 from myevents.telemetry.process import Telemetry
 from myevents.telemetry.read_models import Following, ReadModelMetrics
+from myevents.telemetry.relay import RelayMetrics
 from myevents.throttling import Rates, Throttled
 from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
@@ -128,13 +129,14 @@ async def kafka_answers(address: KafkaAddress) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def relaying(store: asyncpg.Pool, settings: Settings) -> AsyncIterator[Relay]:
+async def relaying(store: asyncpg.Pool, settings: Settings, telemetry: Telemetry) -> AsyncIterator[Relay]:
     """Copy the log into Kafka meanwhile; where Kafka is away, that waits for it. Raises `TopicUnfit`."""
     address = kafka(settings)
     with contextlib.suppress(KafkaUnreachable):
         await prepare_topic(settings)
     async with reading(store) as log:
         relay = Relay(log=log, pool=store, address=address)
+        telemetry.registry.register(RelayMetrics(lambda: relay.status))
         async with running(kept_up("relay", relay.run)):
             yield relay
 

@@ -21,11 +21,11 @@ import structlog
 from command.relay.leases import Leases
 from command.relay.schedule import AuditSchedule
 from command.relay.session import ENDS_A_SESSION, Session
-from command.relay.status import RelayStatus
 from myevents.log.kafka_address import KafkaAddress
 from myevents.log.kafka_sender import KafkaSender
 from myevents.log.store import StoreLog
 from myevents.log.topic import ensure_topic
+from myevents.relay_status import RelayStatus
 
 _PAUSE: Final = (0.2, 3.0)
 """Seconds before a new session, about: after the first failure, and at most."""
@@ -49,20 +49,23 @@ class Relay:
         self._audits = audits or AuditSchedule(log=log, pool=pool, address=address)
         self._sent = Counter[int]()
         self._session: Session | None = None
+        self._away_since = time.monotonic()
 
     @property
     def status(self) -> RelayStatus:
         """How it goes at this moment."""
         feeds = self._session.feeds if self._session else {}
+        away = 0.0 if self._session else time.monotonic() - self._away_since
         sent = Counter(self._sent)
         sent.update({number: feed.acknowledged_here for number, feed in feeds.items()})
         return RelayStatus(
             relay=self.name,
+            partitions=self._log.partitions,
             connected=self._session is not None,
             leads=tuple(feeds),
             sent=dict(sent),
             lag_facts={number: feed.head - feed.acknowledged for number, feed in feeds.items()},
-            lag_seconds=max((feed.lag_seconds for feed in feeds.values()), default=0.0),
+            lag_seconds=max((feed.lag_seconds for feed in feeds.values()), default=away),
             differences={number: self._audits.differences.get(number, 0) for number in feeds},
             audited_at=self._audits.audited_at,
         )
@@ -104,6 +107,7 @@ class Relay:
                 raise
             finally:
                 self._session = None
+                self._away_since = time.monotonic()
                 session.end()
 
 

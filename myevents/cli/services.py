@@ -101,7 +101,7 @@ def relay() -> None:
             telling(settings, telemetry),
             database(settings) as dsn,
             connections(dsn, telemetry=telemetry) as store,
-            relaying(store, settings) as copying,
+            relaying(store, settings, telemetry) as copying,
         ):
             telemetry.health.needs(copying.amiss)
             telemetry.health.started = True
@@ -145,7 +145,7 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         cache(settings, telemetry) as shared,
         command_side(store, telemetry) as writer,
         following(settings, store, database_of_reads, search, projector_metrics(telemetry)),
-        relaying(store, settings) if kafka_address(settings.log_url) else contextlib.nullcontext(),
+        relaying(store, settings, telemetry) if kafka_address(settings.log_url) else contextlib.nullcontext(),
         query_side(database_of_reads, settings, telemetry) as reads,
     ):
         async with reading(store) as log:

@@ -8,16 +8,20 @@ from contextlib import asynccontextmanager
 
 import asyncpg
 import pytest
+from prometheus_client import CollectorRegistry
 
 from command.relay.leases import Leases
 from command.relay.run import Relay
+from command.relay.schedule import EVERY, AuditSchedule
 from myevents.log.kafka_address import KafkaAddress
 from myevents.log.store import StoreLog
 from myevents.log.topic import TopicUnfit, ensure_topic
 from myevents.store import open_pool
+from myevents.telemetry.relay import RelayMetrics
 from schema.ids import partition_of
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
+from tests.deploy.test_monitoring import METRICS
 from tests.kafka_topics import NEEDS_KAFKA, carried, own_topic, remove
 
 pytestmark = NEEDS_KAFKA
@@ -30,11 +34,12 @@ async def topic() -> AsyncIterator[KafkaAddress]:
 
 
 @asynccontextmanager
-async def relaying(database_url: str, address: KafkaAddress) -> AsyncIterator[Relay]:
+async def relaying(database_url: str, address: KafkaAddress, audits: float = EVERY) -> AsyncIterator[Relay]:
     """A relay with its own connections, as one process has it; told to leave at the end."""
     pool = await open_pool(database_url)
     log = StoreLog(pool, PARTITIONS)
-    relay = Relay(log=log, pool=pool, address=address)
+    schedule = AuditSchedule(log=log, pool=pool, address=address, every=audits)
+    relay = Relay(log=log, pool=pool, address=address, audits=schedule)
     task = asyncio.create_task(relay.run())
     try:
         yield relay
@@ -182,6 +187,28 @@ async def test_a_topic_that_is_made_anew_is_filled_from_the_first_fact_on(
     assert {number: sorted(set(found)) for number, found in seqs.items()} == {
         number: list(range(1, head + 1)) for number, head in heads.items()
     }
+
+
+async def test_a_relay_audits_by_itself_and_tells_what_alerts_ask_for(database_url: str, topic: KafkaAddress) -> None:
+    registry = CollectorRegistry()
+    async with command_side(database_url) as service, relaying(database_url, topic, audits=0.2) as relay:
+        registry.register(RelayMetrics(lambda: relay.status))
+        event = await an_event(service)
+        await relayed(database_url)
+        async with asyncio.timeout(60):
+            while True:
+                if relay.status.audited_at:
+                    break
+                await asyncio.sleep(0.1)
+        told = {family.name: family.samples for family in registry.collect()}
+    assert {sample.name: set(sample.labels) for samples in told.values() for sample in samples} == {
+        name: labels for name, labels in METRICS.items() if name.startswith(("myevents_relay_", "myevents_audit_"))
+    }
+    assert [sample.value for sample in told["myevents_relay_leads"]] == [1] * PARTITIONS
+    assert [sample.value for sample in told["myevents_audit_differences"]] == [0] * PARTITIONS
+    sent = {sample.labels["partition"]: sample.value for sample in told["myevents_relay_sent"]}
+    assert sent[str(partition_of(event, PARTITIONS))] == 2
+    assert relay.status.leads == ()
 
 
 async def test_a_topic_with_other_partitions_than_the_store_is_refused_and_it_is_said_what_to_do(

@@ -12,6 +12,8 @@ class RelayStatus(Struct, frozen=True, kw_only=True):
 
     relay: str
     """Its name, which no other relay has."""
+    partitions: int
+    """How many the log has."""
     connected: bool
     """Whether it speaks to Kafka and to the database."""
     leads: tuple[int, ...]
@@ -20,7 +22,8 @@ class RelayStatus(Struct, frozen=True, kw_only=True):
     lag_facts: Mapping[int, int]
     """Facts of the log that Kafka has not acknowledged."""
     lag_seconds: float
-    """How long ago the oldest of those was first seen, to about a second; 0 where there is none."""
+    """How long ago the oldest of those was first seen, to about a second, 0 where there is none; how long it has not
+    been connected, where it is not."""
     differences: Mapping[int, int]
     """Facts that the last audit of a partition found missing or altered in Kafka."""
     audited_at: float | None
