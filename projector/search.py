@@ -20,6 +20,7 @@ from projector import events, locations
 from projector.model import Connection, UnfitFact
 from schema.facts import EventCreated, EventMoved, LocationFact, RecordedFact, UnreadableFact
 from schema.read_models import EventRow, LocationRow
+from schema.read_tables import CHECKPOINTS_CHANNEL
 
 NAME: Final = "search"
 """What the index is called among the read models."""
@@ -160,6 +161,13 @@ async def tell(connection: Connection, checkpoints: Mapping[int, int]) -> None:
            select $1, 1, p, s from unnest($2::int[], $3::bigint[]) as t (p, s)
            on conflict (model, build, partition) do update set seq = excluded.seq, applied_at = now()
            where c.seq <> excluded.seq""",
+        NAME,
+        list(checkpoints),
+        list(checkpoints.values()),
+    )
+    await connection.execute(
+        "select pg_notify($1, $2 || ':' || p || ':' || s) from unnest($3::int[], $4::bigint[]) as t (p, s)",
+        CHECKPOINTS_CHANNEL,
         NAME,
         list(checkpoints),
         list(checkpoints.values()),

@@ -219,6 +219,32 @@ async def test_what_was_booked_is_seen_without_a_position_soon_after(world: Worl
     assert process.outcome("miss") <= 8, "it was made again without need"
 
 
+async def test_a_notice_alone_lets_lists_and_searches_show_what_is_new(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = await an_event(world.commands)
+    await world.follow()
+    process = await world.process()
+    # What is known never grows old, and a kept search is not made again for its age.
+    monkeypatch.setattr("query.versions.AGE", 3600.0)
+    monkeypatch.setattr("query.answers.UNSETTLED_TTL", 3600.0)
+    search = '{ searchEvents(search: "talk") { nodes { event { seatsBooked } } } }'
+    for seats in range(1, 4):
+        for _ in range(3):
+            await told(process, SEATS, id=event)
+            await told(process, search)
+        await world.book(event)
+        await world.follow()
+        for _ in range(200):
+            found = (await told(process, search))["searchEvents"]["nodes"][0]["event"]["seatsBooked"]
+            if found == seats:
+                break
+            await asyncio.sleep(0.05)
+        assert found == seats
+        await shows(process, event, seats)
+    assert process.outcome("hit") >= 6
+
+
 async def test_an_answer_that_is_stale_or_wrong_is_not_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("query.position.PATIENCE", 0.05)
     event = await an_event(world.commands)
