@@ -155,7 +155,9 @@ async def command_side(store: asyncpg.Pool, telemetry: Telemetry | None = None) 
 
 
 @asynccontextmanager
-async def followed(settings: Settings, store: asyncpg.Pool, *, shared_by: str | None) -> AsyncIterator[Log]:
+async def followed(
+    settings: Settings, store: asyncpg.Pool, follows: Following, *, shared_by: str | None
+) -> AsyncIterator[Log]:
     """The log, for one follower: through Kafka where that carries it, shared out among those of the same name."""
     address = kafka_address(settings.log_url)
     async with reading(store) as kept:
@@ -163,7 +165,7 @@ async def followed(settings: Settings, store: asyncpg.Pool, *, shared_by: str | 
             yield kept
             return
         group = f"{address.topic}.{shared_by}" if shared_by else None
-        log = KafkaLog(store=kept, address=address, group=group)
+        log = KafkaLog(store=kept, address=address, group=group, irregular=follows.irregular)
         try:
             yield log
         finally:
@@ -176,15 +178,15 @@ async def following(
     store: asyncpg.Pool,
     reads: ReadDatabase,
     search: SearchBuilds,
-    follows: Following | None = None,
+    follows: Following,
 ) -> AsyncIterator[None]:
     """The read models and the search index follow the log, neither waiting for the other."""
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(followed(settings, store, shared_by="projector"))
+        log = await stack.enter_async_context(followed(settings, store, follows, shared_by="projector"))
         projector = Projector(log=log, pool=reads.pool, following=follows)
         # One process alone may write an embedded index, so that it needs all partitions, and those that wait need none.
         shared_by = None if settings.search_url.startswith("embedded:") else "search"
-        search_log = await stack.enter_async_context(followed(settings, store, shared_by=shared_by))
+        search_log = await stack.enter_async_context(followed(settings, store, follows, shared_by=shared_by))
         searcher = SearchProjector(log=search_log, pool=reads.pool, builds=search, following=follows)
         heartbeat = Heartbeat(log=log, pool=reads.pool, following=follows)
         await _first_of_all(stack, ("read database", reads.prepared))

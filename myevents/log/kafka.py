@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import structlog
@@ -51,13 +51,22 @@ class _Lane(Struct):
 class KafkaLog(Follower):
     """Follows a topic, its partitions shared out among the members of `group`, or all of them without one."""
 
-    def __init__(self, *, store: StoreLog, address: KafkaAddress, group: str | None) -> None:
+    def __init__(
+        self,
+        *,
+        store: StoreLog,
+        address: KafkaAddress,
+        group: str | None,
+        irregular: Callable[[str, int], None] = lambda _kind, _number: None,
+    ) -> None:
+        """`irregular` is told of each irregularity, its name in `Irregularities` and how many there were."""
         self._store = store
         self._address, self._group = address, group
         self._reader: TopicReader | None = None
         self._lanes: dict[int, _Lane] = {}
         self._heads: dict[int, int] = {}
         self._woken = asyncio.Event()
+        self._irregular = irregular
         self.irregularities = Irregularities()
 
     @property
@@ -132,7 +141,7 @@ class KafkaLog(Follower):
             return
         repeated = lane.window.repeated
         lane.window.come(arrivals)
-        self.irregularities.repeated += lane.window.repeated - repeated
+        self._count("repeated", lane.window.repeated - repeated)
         self._woken.set()
 
     def ended(self, term: Term) -> None:
@@ -180,17 +189,19 @@ class KafkaLog(Follower):
                 # Other partitions go on meanwhile.
                 _log.warning("hole_stays", partition=lane.term.partition, reason=type(error).__name__)
                 continue
-            self.irregularities.filled += len(facts)
+            self._count("filled", len(facts))
             window.fill(hole, facts)
 
     def _tell(self, lane: _Lane, hole: Hole) -> None:
         if hole == lane.told or (hole.last is not None and lane.told is not None and hole.last == lane.told.last):
             return
         lane.told = hole
-        if hole.last is None:
-            self.irregularities.malformed += 1
-        else:
-            self.irregularities.holes += 1
+        self._count("malformed" if hole.last is None else "holes", 1)
         _log.error(
             "log_irregular", topic=self._address.topic, partition=lane.term.partition, after=hole.after, last=hole.last
         )
+
+    def _count(self, kind: str, number: int) -> None:
+        if number:
+            setattr(self.irregularities, kind, getattr(self.irregularities, kind) + number)
+            self._irregular(kind, number)

@@ -14,6 +14,8 @@ from myevents.model_status import ModelStatus
 STUCK: Final = 15.0
 """Seconds after which a follower that has neither applied a fact nor found that there is none is not able."""
 
+IRREGULARITIES: Final = ("repeated", "holes", "malformed", "filled")
+
 Statuses = Callable[[], Awaitable[Sequence[ModelStatus]]]
 
 
@@ -60,6 +62,14 @@ class Following:
         self._applied = Counter(
             "myevents_facts_applied_total", "Facts applied, all builds counted.", ("model",), registry=registry
         )
+        self._irregular = Counter(
+            "myevents_log_irregularities_total",
+            "What Kafka was found to do: facts repeated, holes, malformed records, facts filled in from the store.",
+            ("kind",),
+            registry=registry,
+        )
+        for kind in IRREGULARITIES:
+            self._irregular.labels(kind)
         self._turns: dict[str, float | None] = {}
 
     def expect(self, *followers: str) -> None:
@@ -70,6 +80,10 @@ class Following:
         """Count facts."""
         self._applied.labels(model).inc(facts)
         self.turned(follower)
+
+    def irregular(self, kind: str, number: int) -> None:
+        """Count what should not be in Kafka's log."""
+        self._irregular.labels(kind).inc(number)
 
     def turned(self, follower: str) -> None:
         """It has looked at the log, and has done what there was to do."""

@@ -37,6 +37,7 @@ METRICS = {
     "myevents_projector_heartbeat_age_seconds": {"model"},
     "myevents_parked_streams": {"model"},
     "myevents_facts_applied_total": {"model"},
+    "myevents_log_irregularities_total": {"kind"},
     "myevents_pool_connections": {"pool", "state"},
     "myevents_cache_requests_total": {"cache", "outcome"},
     "myevents_graphql_cost": set[str](),
