@@ -9,6 +9,7 @@ from starlette.requests import Request
 from command.service import Caller
 from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused
+from myevents.telemetry.tracing import valid_traceparent
 
 KEY_HEADER: Final = "Idempotency-Key"
 
@@ -24,4 +25,6 @@ def caller_of(request: Request) -> Caller:
     key = request.headers.get(KEY_HEADER)
     if key is not None and not (0 < len(key) <= 200 and key.isascii() and key.isprintable()):
         raise Refused(ErrorCode.INVALID_INPUT, "It takes 1 to 200 printable ASCII characters.", (KEY_HEADER,))
-    return Caller(user_id=user_id, idempotency_key=key, traceparent=request.headers.get("traceparent", "")[:55] or None)
+    return Caller(
+        user_id=user_id, idempotency_key=key, traceparent=valid_traceparent(request.headers.get("traceparent"))
+    )

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, Struct
+from msgspec.structs import replace
+from opentelemetry.trace import SpanKind
 
 from command.event.commands import (
     BookSeats,
@@ -38,6 +40,7 @@ from command.round import Accepted, Key
 from command.streams import AnyCommand
 from command.writer import Writer
 from myevents.errors import ErrorCode, Refused
+from myevents.telemetry.tracing import Tracing, current_traceparent
 from schema.facts import EventDetails, Hall, Line, LocationDetails, Money, TicketType
 from schema.ids import Kind, is_id, new_id
 
@@ -55,8 +58,15 @@ class Caller(Struct, frozen=True, kw_only=True):
 class CommandService:
     """One method a command. Each returns once it is recorded; raises `Refused` or `StoreUnavailable`."""
 
-    def __init__(self, writer: Writer, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        tracing: Tracing | None = None,
+    ) -> None:
         self._writer = writer
+        self._tracing = tracing or Tracing()
         self._now = now
 
     async def create_location(self, caller: Caller, wish: LocationInput) -> Accepted:
@@ -209,7 +219,11 @@ class CommandService:
         }
 
     async def _submit(self, caller: Caller, command: AnyCommand, *asked: object) -> Accepted:
-        return await self._writer.submit(command, _key(caller, command, asked))
+        key = _key(caller, command, asked)
+        if not self._tracing.on:
+            return await self._writer.submit(command, key)
+        with self._tracing.span(type(command).__name__, SpanKind.INTERNAL, {}):
+            return await self._writer.submit(replace(command, traceparent=current_traceparent()), key)
 
 
 def _key(caller: Caller, command: AnyCommand, asked: tuple[object, ...]) -> Key | None:

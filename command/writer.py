@@ -26,6 +26,7 @@ from command.streams import AnyCommand
 from myevents import store
 from myevents.errors import ErrorCode, Refused, StoreUnavailable
 from myevents.telemetry.commands import CommandMetrics
+from myevents.telemetry.tracing import Tracing
 from schema.ids import partition_of
 
 ROUND_SIZE: Final = 1000
@@ -82,10 +83,14 @@ class Writer:
         *,
         queue_size: int = QUEUE_SIZE,
         metrics: CommandMetrics | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._notices = Notices(pool)
         metrics = metrics or CommandMetrics(CollectorRegistry())
-        self._partitions = [Partition(pool, self._notices, number, queue_size, metrics) for number in range(partitions)]
+        tracing = tracing or Tracing()
+        self._partitions = [
+            Partition(pool, self._notices, number, queue_size, metrics, tracing) for number in range(partitions)
+        ]
         self._tasks: list[asyncio.Task[None]] = []
         self._notifier: asyncio.Task[None] | None = None
 
@@ -122,7 +127,13 @@ class Partition:
     """One partition's bounded queue, and the task that empties it round by round."""
 
     def __init__(
-        self, pool: asyncpg.Pool, notices: Notices, number: int, queue_size: int, metrics: CommandMetrics
+        self,
+        pool: asyncpg.Pool,
+        notices: Notices,
+        number: int,
+        queue_size: int,
+        metrics: CommandMetrics,
+        tracing: Tracing,
     ) -> None:
         self._pool = pool
         self._notices = notices
@@ -135,6 +146,7 @@ class Partition:
         self._closed = False
         self._in_hand: list[Submission] = []
         self._metrics = metrics
+        self._tracing = tracing
         metrics.watch(number, lambda: len(self._queue))
 
     def put(self, submission: Submission) -> None:
@@ -172,7 +184,9 @@ class Partition:
 
     async def _serve(self, batch: list[Submission]) -> None:
         try:
-            outcomes = await self._committed(batch)
+            told = {"myevents.partition": self._number, "myevents.commands": len(batch)}
+            with self._tracing.linked("round", (s.command.traceparent for s in batch), told):
+                outcomes = await self._committed(batch)
         except Exception as error:
             if not isinstance(error, Refused | StoreUnavailable):
                 _log.exception("round_failed", partition=self._number, commands=len(batch))

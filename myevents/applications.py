@@ -99,4 +99,5 @@ def _application(
 
     own = [*telemetry.health.routes(), Route("/api/openapi.json", described)]
     application = Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})
-    return Observed(wrap(application), HttpMetrics(telemetry.registry, telemetry.service))
+    metrics = HttpMetrics(telemetry.registry, telemetry.service)
+    return Observed(wrap(application), metrics, telemetry.tracing, logged=telemetry.access_log)

@@ -145,8 +145,9 @@ async def relaying(store: asyncpg.Pool, settings: Settings, telemetry: Telemetry
 async def command_side(store: asyncpg.Pool, telemetry: Telemetry | None = None) -> AsyncIterator[Writer]:
     """What records commands; old answers are forgotten beside it."""
     metrics = CommandMetrics(telemetry.registry) if telemetry else None
+    tracing = telemetry.tracing if telemetry else None
     async with (
-        Writer(store, PARTITIONS, metrics=metrics) as writer,
+        Writer(store, PARTITIONS, metrics=metrics, tracing=tracing) as writer,
         running(kept_up("forgetting", Forgetting(store).run)),
     ):
         if telemetry is not None:
@@ -209,7 +210,7 @@ async def catch_up(store: asyncpg.Pool, reads: ReadDatabase) -> None:
 
 def projector_metrics(telemetry: Telemetry) -> Following:
     """What the followers of the log tell of themselves."""
-    follows = Following(telemetry.registry)
+    follows = Following(telemetry.registry, telemetry.tracing)
     follows.expect(MODELS, SEARCH, HEARTBEAT)
     return follows
 

@@ -42,6 +42,13 @@ class Settings:
     trusted_proxies: tuple[str, ...] = ()
     """Addresses and networks whose word is taken for where a request comes from."""
 
+    traces_url: str = field(default="", repr=False)
+    """Where spans are sent by OTLP over HTTP; empty: nowhere."""
+
+    traces_ratio: float = 0.1
+    """The part of the traces beginning here that are sent."""
+
+    access_log: bool = False
     stop_delay: float = 1.0
     """Seconds that requests are taken after /readyz has told that the process is about to stop."""
 
@@ -79,6 +86,9 @@ class Settings:
             requests_per_minute=_number(environment, "MYEVENTS_REQUESTS_PER_MINUTE"),
             commands_per_minute=_number(environment, "MYEVENTS_COMMANDS_PER_MINUTE"),
             trusted_proxies=_networks(environment, "MYEVENTS_TRUSTED_PROXIES"),
+            traces_url=_url(environment, "MYEVENTS_TRACES_URL", "", ("http", "https")),
+            traces_ratio=_part(environment, "MYEVENTS_TRACES_RATIO", cls.traces_ratio),
+            access_log=_yes(environment, "MYEVENTS_ACCESS_LOG"),
             stop_delay=_seconds(environment, "MYEVENTS_STOP_DELAY", cls.stop_delay),
             metrics_port=_port(environment, "MYEVENTS_METRICS_PORT", metrics_port),
             metrics_port_is_given="MYEVENTS_METRICS_PORT" in environment,
@@ -140,6 +150,20 @@ def _each_host(url: str) -> Iterator[str]:
     user, at, hosts = parts.netloc.rpartition("@")
     for host in hosts.split(","):
         yield urlunsplit(parts._replace(netloc=f"{user}{at}{host}"))
+
+
+def _part(environment: Mapping[str, str], name: str, default: float) -> float:
+    value = environment.get(name, str(default))
+    if not re.fullmatch(r"[01](\.\d{1,6})?", value, re.ASCII) or float(value) > 1:
+        raise SettingsError(f"{name} must be a part, 0 to 1")
+    return float(value)
+
+
+def _yes(environment: Mapping[str, str], name: str) -> bool:
+    value = environment.get(name, "")
+    if value not in ("", "0", "1"):
+        raise SettingsError(f"{name} must be 1, 0 or empty")
+    return value == "1"
 
 
 def _port(environment: Mapping[str, str], name: str, default: int) -> int:

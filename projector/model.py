@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import asyncpg
 import msgspec
 
 from myevents.errors import MyEventsError
-from schema.facts import RecordedFact
+from schema.facts import RecordedFact, UnreadableFact
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 Row = TypeVar("Row", bound=msgspec.Struct)
@@ -53,6 +53,13 @@ async def upsert(connection: Connection, table: str, rows: Sequence[msgspec.Stru
         f" on conflict (id) do update set {changes}",
         msgspec.json.encode(rows).decode(),
     )
+
+
+def traceparents_of(facts: Iterable[RecordedFact | UnreadableFact]) -> Iterator[str]:
+    """The traces that facts belong to."""
+    for fact in facts:
+        if isinstance(fact, RecordedFact) and fact.metadata.traceparent is not None:
+            yield fact.metadata.traceparent
 
 
 def follows(version: int, fact: RecordedFact) -> None:

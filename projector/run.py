@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -18,7 +19,7 @@ from projector import builds
 from projector.bookings import Bookings
 from projector.events import Events
 from projector.locations import Locations
-from projector.model import Connection, ReadModel, UnfitFact
+from projector.model import Connection, ReadModel, UnfitFact, traceparents_of
 from projector.patience import COLLISIONS
 from schema.facts import RecordedFact, UnreadableFact
 from schema.read_tables import CHECKPOINTS_CHANNEL
@@ -123,9 +124,10 @@ class Projector:
                 facts = await self._log.read(partition, seq, BATCH)
                 if not facts:
                     break
+                begun = time.time_ns()
                 seq = await self._apply(model, build, partition, facts)
                 applied += len(facts)
-                self._following.applied(NAME, model.name, len(facts))
+                self._following.applied(NAME, model.name, len(facts), traceparents_of(facts), begun)
         return applied
 
     async def _apply(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
@@ -17,7 +18,7 @@ from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
 from myevents.telemetry.read_models import Following
 from projector import events, locations
-from projector.model import Connection, UnfitFact
+from projector.model import Connection, UnfitFact, traceparents_of
 from schema.facts import EventCreated, EventMoved, LocationFact, RecordedFact, UnreadableFact
 from schema.read_models import EventRow, LocationRow
 from schema.read_tables import CHECKPOINTS_CHANNEL
@@ -64,6 +65,7 @@ class Taken(Struct, frozen=True, kw_only=True):
     """What a round brought into the index; where there was nothing to take, its checkpoints are not told."""
 
     facts: int
+    traceparents: list[str]
     checkpoints: dict[int, int]
     parked: list[Parked]
 
@@ -134,6 +136,7 @@ class SearchProjector:
                     ahead = await self._log.ahead(
                         {number: held.get(number, 0) for number in range(self._log.partitions)}
                     )
+                begun = time.time_ns()
                 taken = await take(index, self._log, ahead, {row[0] for row in rows})
                 for parked in taken.parked:
                     await _park(connection, parked)
@@ -141,7 +144,7 @@ class SearchProjector:
             if not taken.facts:
                 self._following.turned(NAME)
                 return done
-            self._following.applied(NAME, NAME, taken.facts)
+            self._following.applied(NAME, NAME, taken.facts, taken.traceparents, begun)
             done += taken.facts
 
 
@@ -205,12 +208,17 @@ async def take(
             facts += read
             moved[partition] = read[-1].seq if read else seq
     if not facts:
-        return Taken(facts=0, checkpoints={}, parked=[])
+        return Taken(facts=0, traceparents=[], checkpoints={}, parked=[])
     folding = await _folding(index, [fact for fact in facts if fact.stream_id not in parked])
     await index.write(list(folding.events.values()), list(folding.moved.values()), moved, since=checkpoints)
     # All of them: an index that was lost meanwhile is behind in every partition.
     everywhere = {partition: checkpoints.get(partition, 0) for partition in heads} | moved
-    return Taken(facts=len(facts), checkpoints=everywhere, parked=list(folding.parked.values()))
+    return Taken(
+        facts=len(facts),
+        traceparents=[*traceparents_of(facts)],
+        checkpoints=everywhere,
+        parked=list(folding.parked.values()),
+    )
 
 
 class _Folding(Struct):

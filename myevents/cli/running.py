@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Awaitable, Callable
 
@@ -17,10 +15,14 @@ from rich.console import Console
 from myevents.errors import MyEventsError
 from myevents.settings import Settings
 from myevents.telemetry.health import Health
+from myevents.telemetry.logs import configure_logs, kinds_of, tell_of_loop
 from myevents.telemetry.process import Telemetry
+from myevents.telemetry.tracing import tracing
 
 console = Console(stderr=True)
 """Where people are spoken to; standard output is for what other programs read."""
+
+_log = structlog.get_logger()
 
 _LAST = 8.5
 """Seconds from when a service takes no more requests until it ends, whatever still hangs."""
@@ -28,7 +30,12 @@ _LAST = 8.5
 
 def run(act: Callable[[Settings], Awaitable[None]]) -> None:
     """Run with the settings of the environment."""
-    _run(act, _end_on_sigterm, Settings.from_environment)
+
+    async def guarded(settings: Settings, task: asyncio.Task[object]) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        await act(settings)
+
+    _run("myevents", guarded, Settings.from_environment)
 
 
 def run_service(
@@ -40,36 +47,28 @@ def run_service(
     metrics_port: int,
 ) -> None:
     """Run a service until SIGTERM or Ctrl-C; ports are those given unless the environment says otherwise."""
-    telemetry = Telemetry(service=name)
-    _run(
-        lambda settings: act(settings, telemetry),
-        lambda settings, task: _leave_on_signals(settings, task, telemetry.health),
-        lambda: Settings.from_environment(port=port, tls_port=tls_port, metrics_port=metrics_port),
-    )
+
+    async def guarded(settings: Settings, task: asyncio.Task[object]) -> None:
+        async with tracing(name, settings.traces_url, settings.traces_ratio) as traced:
+            telemetry = Telemetry(service=name, tracing=traced, access_log=settings.access_log)
+            _leave_on_signals(settings, task, telemetry.health)
+            await act(settings, telemetry)
+
+    _run(name, guarded, lambda: Settings.from_environment(port=port, tls_port=tls_port, metrics_port=metrics_port))
 
 
 def _run(
-    act: Callable[[Settings], Awaitable[None]],
-    on_signals: Callable[[Settings, asyncio.Task[object]], None],
+    name: str,
+    act: Callable[[Settings, asyncio.Task[object]], Awaitable[None]],
     settings_of: Callable[[], Settings],
 ) -> None:
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+    configure_logs(name)
 
     async def guarded() -> None:
-        settings = settings_of()
+        tell_of_loop(asyncio.get_running_loop())
         task = asyncio.current_task()
         assert task is not None
-        on_signals(settings, task)
-        await act(settings)
+        await act(settings_of(), task)
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -79,10 +78,13 @@ def _run(
         raise typer.Exit(2) from None
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(0) from None
-
-
-def _end_on_sigterm(_: Settings, task: asyncio.Task[object]) -> None:
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
+    except Exception as error:
+        # What it says is not told: it may repeat an address, and with it a password.
+        _log.exception("given_up")
+        console.print(f"It cannot go on: {' of '.join(kinds_of(error))}. The line before says where.", markup=False)
+        raise typer.Exit(1) from None
 
 
 def _leave_on_signals(settings: Settings, task: asyncio.Task[object], health: Health) -> None:

@@ -65,7 +65,8 @@ def command() -> None:
             command_side(store, telemetry) as writer,
         ):
             _says("Commands are", settings, "/command", "/api/openapi.json")
-            application = applications.commands(telemetry, CommandService(writer), throttle(settings, shared))
+            service = CommandService(writer, tracing=telemetry.tracing)
+            application = applications.commands(telemetry, service, throttle(settings, shared))
             await serve_http(application, at, settings, telemetry.health)
 
     run_service("command", act, port=8181, tls_port=9191, metrics_port=9101)
@@ -157,7 +158,7 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         read_model_metrics(telemetry, database_of_reads.pool)
         _welcome(settings)
         async with answering(database_of_reads, reads, settings, shared, telemetry) as answers:
-            service, wrap = CommandService(writer), throttle(settings, shared)
+            service, wrap = CommandService(writer, tracing=telemetry.tracing), throttle(settings, shared)
             application = applications.everything(telemetry, service, reads, search, answers, wrap)
             await serve_http(application, at, settings, telemetry.health)
 

@@ -15,13 +15,18 @@ from starlette.routing import Route
 from myevents.telemetry.caches import Caches
 from myevents.telemetry.health import Health
 from myevents.telemetry.pools import Pools
+from myevents.telemetry.tracing import Tracing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Telemetry:
-    """The metrics and the health of a process that is called `service`."""
+    """The metrics, traces and health of a process that is called `service`."""
 
     service: str
+    tracing: Tracing = field(default_factory=Tracing)
+    access_log: bool = False
+    """Whether each request is logged."""
+
     registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     health: Health = field(default_factory=Health)
     pools: Pools = field(default_factory=Pools)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Final
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from myevents.model_status import ModelStatus
+from myevents.telemetry.tracing import Attributes, Tracing
 
 STUCK: Final = 15.0
 """Seconds after which a follower that has neither applied a fact nor found that there is none is not able."""
@@ -58,7 +59,8 @@ class ReadModelMetrics:
 class Following:
     """What the followers of the log in one process do, and whether each of them still turns."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, tracing: Tracing | None = None) -> None:
+        self._tracing = tracing or Tracing()
         self._applied = Counter(
             "myevents_facts_applied_total", "Facts applied, all builds counted.", ("model",), registry=registry
         )
@@ -76,9 +78,11 @@ class Following:
         """Those are about to begin."""
         self._turns |= dict.fromkeys(followers)
 
-    def applied(self, follower: str, model: str, facts: int) -> None:
-        """Count facts."""
+    def applied(self, follower: str, model: str, facts: int, traceparents: Iterable[str], begun: int) -> None:
+        """Count facts, and tell the traces that they belong to; `begun` in ns of the clock."""
         self._applied.labels(model).inc(facts)
+        told: Attributes = {"myevents.model": model, "myevents.facts": facts}
+        self._tracing.took_on(f"apply {model}", traceparents, told, begun)
         self.turned(follower)
 
     def irregular(self, kind: str, number: int) -> None:
