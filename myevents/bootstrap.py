@@ -58,6 +58,9 @@ from schema.tables import PARTITIONS
 _FIRST = 3.0
 """Seconds that a start waits for the read models' database; after that it is waited for beside what works without."""
 
+_LEAVING = 6.0
+"""Seconds that a relay takes at most to hand its partitions over."""
+
 _REFUSE = 2.0
 """Seconds that commands are given at the end; then those that wait are refused."""
 
@@ -137,7 +140,7 @@ async def relaying(store: asyncpg.Pool, settings: Settings, telemetry: Telemetry
     async with reading(store) as log:
         relay = Relay(log=log, pool=store, address=address)
         telemetry.registry.register(RelayMetrics(lambda: relay.status))
-        async with running(kept_up("relay", relay.run)):
+        async with running(kept_up("relay", relay.run), patience=_LEAVING):
             yield relay
 
 

@@ -28,8 +28,8 @@ async def kept_up(name: str, run: Callable[[], Awaitable[None]], *, once: bool =
 
 
 @asynccontextmanager
-async def running(work: Coroutine[None, None, None]) -> AsyncIterator[asyncio.Task[None]]:
-    """Do `work` meanwhile."""
+async def running(work: Coroutine[None, None, None], *, patience: float = PAUSE) -> AsyncIterator[asyncio.Task[None]]:
+    """Do `work` meanwhile; it is told to end, and again where it has not after `patience` seconds."""
     task = asyncio.create_task(work)
     try:
         yield task
@@ -37,4 +37,4 @@ async def running(work: Coroutine[None, None, None]) -> AsyncIterator[asyncio.Ta
         # More than once: a lost connection may come instead of the cancellation, and be taken for one that passes.
         while not task.done():
             task.cancel()
-            await asyncio.wait({task}, timeout=PAUSE)
+            await asyncio.wait({task}, timeout=patience)

@@ -26,6 +26,7 @@ from myevents.log.kafka_sender import KafkaSender
 from myevents.log.store import StoreLog
 from myevents.log.topic import ensure_topic
 from myevents.relay_status import RelayStatus
+from myevents.telemetry.logs import kinds_of
 
 _PAUSE: Final = (0.2, 3.0)
 """Seconds before a new session, about: after the first failure, and at most."""
@@ -83,7 +84,7 @@ class Relay:
                 await self._hold_session()
             except* ENDS_A_SESSION as group:
                 failures = 0 if time.monotonic() - begun > _STEADY else failures + 1
-                reasons = sorted({f"{type(error).__name__}: {error}"[:300] for error in _leaves(group)})
+                reasons = sorted({kinds_of(error)[0] for error in _leaves(group)})
                 _log.warning("relay_waits", reasons=reasons)
             await asyncio.sleep(random.uniform(0.5, 1.0) * min(_PAUSE[0] * 2.0**failures, _PAUSE[1]))
 

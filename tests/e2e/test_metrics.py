@@ -13,8 +13,12 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from schema.ids import partition_of
+from schema.tables import PARTITIONS
+from tests.command_side import an_event, command_side
 from tests.e2e.served import Served, free_port, served, until
 from tests.e2e.test_serving import ANN, EVENT
+from tests.kafka_topics import NEEDS_KAFKA, own_topic, url_of
 
 
 class Watched:
@@ -155,6 +159,33 @@ async def test_the_lag_grows_while_the_projector_is_away_and_is_none_once_it_is_
     await until(seen_behind)
     await projector.service.start()
     await until(seen_back)
+
+
+@NEEDS_KAFKA
+async def test_a_relay_tells_what_it_leads_has_sent_and_lacks(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    async with own_topic() as address:
+        settings = {"MYEVENTS_LOG_URL": url_of(address), "MYEVENTS_METRICS_PORT": str(port)}
+        with served(database_url, tmp_path, "relay", settings) as service:
+            relay = Watched(service, port)
+            await service.start()
+            async with command_side(database_url) as commands:
+                event = await an_event(commands)
+            number = str(partition_of(event, PARTITIONS))
+
+            async def sent() -> bool:
+                return await relay.value("myevents_relay_sent_total", partition=number) == 2
+
+            async def able() -> bool:
+                return (await relay.get("/readyz")).status_code == 200
+
+            await until(sent)
+            await until(able)
+            assert await relay.value("myevents_relay_lag_facts", partition=number) == 0
+            assert await relay.value("myevents_audit_differences", partition=number) == 0
+            leads = [await relay.value("myevents_relay_leads", partition=str(other)) for other in range(PARTITIONS)]
+            assert leads == [1] * PARTITIONS
+            assert (await relay.get("/healthz")).status_code == 200
 
 
 async def test_metrics_are_told_on_their_own_port_alone(services: dict[str, Watched]) -> None:

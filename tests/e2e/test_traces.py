@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.otlp import Receiver, receiver
 from tests.e2e.served import Served, served, until
 from tests.e2e.test_serving import ANN, EVENT
+from tests.kafka_topics import NEEDS_KAFKA, own_topic, url_of
 
 CALLER_TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER_SPAN = "b7ad6b7169203331"
@@ -30,8 +31,17 @@ def collector() -> Iterator[Receiver]:
 class Services:
     """Command and projector, which send all their traces."""
 
-    def __init__(self, database_url: str, directory: Path, url: str, exits: ExitStack, ratio: str = "1") -> None:
-        settings = {"MYEVENTS_TRACES_URL": url, "MYEVENTS_TRACES_RATIO": ratio}
+    def __init__(
+        self,
+        database_url: str,
+        directory: Path,
+        url: str,
+        exits: ExitStack,
+        *,
+        ratio: str = "1",
+        more: Mapping[str, str] | None = None,
+    ) -> None:
+        settings = {"MYEVENTS_TRACES_URL": url, "MYEVENTS_TRACES_RATIO": ratio, **(more or {})}
         self.command = exits.enter_context(served(database_url, directory, "command", settings))
         self.projector = exits.enter_context(served(database_url, directory, "projector", settings))
 
@@ -85,6 +95,25 @@ async def test_one_trace_leads_from_the_callers_span_through_the_booking_to_the_
     assert kept == f"00-{CALLER_TRACE}-{command.span}-01"
     rounds = [span for span in collector.named("round") if (CALLER_TRACE, command.span) in span.links]
     assert [span.attributes["myevents.commands"] for span in rounds] == [1]
+
+
+@NEEDS_KAFKA
+async def test_a_trace_goes_on_behind_kafka(database_url: str, tmp_path: Path, collector: Receiver) -> None:
+    async with own_topic() as address:
+        through = {"MYEVENTS_LOG_URL": url_of(address)}
+        with ExitStack() as exits:
+            relay = exits.enter_context(served(database_url, tmp_path, "relay", through))
+            await relay.start()
+            services = Services(database_url, tmp_path, collector.url, exits, more=through)
+            await services.start()
+            assert (await services.book()).status_code == 201
+
+            async def shown() -> bool:
+                (command,) = collector.named("BookSeats") or (None,)
+                applied = {span.name for span in collector.spans if command and span.parent == command.span}
+                return applied >= {"apply bookings", "apply events", "apply search"}
+
+            await until(shown)
 
 
 async def test_each_call_without_a_caller_s_trace_begins_one_of_its_own(
