@@ -118,7 +118,7 @@ class SearchProjector:
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     # Another process writes it: to wait for it is all there is to do.
                     self._following.turned(NAME)
-                _log.warning("search_waits", reason=type(error).__name__)
+                _log.warning("search_waits", reason=type(error).__name__, told=str(error))
                 await asyncio.sleep(random.uniform(0.2, 1.5))
 
     async def catch_up(self) -> int:

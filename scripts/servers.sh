@@ -6,7 +6,8 @@
 #   servers.sh down [...]
 # State lies in $SERVERS_DIR (default .servers), programs in $SERVERS_CACHE (default ~/.cache/myevents-servers), where
 # other checkouts find them. $KAFKA_PORT, $ELASTICSEARCH_PORT, $REDIS_PORT and $POSTGRES_PORT let several sets run
-# beside each other. Needs java 17+ and mvn for the first two; Redis and PostgreSQL are installed where they lack.
+# beside each other. $ELASTICSEARCH_PASSWORD lets only the user events in, over TLS, with the certificate that is made in
+# config/tls. Needs java 17+ and mvn for the first two; Redis and PostgreSQL are installed where they lack.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 DIR=${SERVERS_DIR:-$PWD/.servers}
@@ -98,20 +99,35 @@ fetch_elasticsearch() {
   chmod +x "$1"/bin/*
 }
 up_elasticsearch() {
-  local home=$CACHE/elasticsearch-$ELASTICSEARCH_VERSION own=$DIR/elasticsearch java_home
+  local home=$CACHE/elasticsearch-$ELASTICSEARCH_VERSION own=$DIR/elasticsearch java_home secured=false
   listening "$ELASTICSEARCH_PORT" && return
   mkdir -p "$own/config"
   fetched "elasticsearch-$ELASTICSEARCH_VERSION" fetch_elasticsearch
   # Where others may not enter, the programs come to the state.
   [ "$(id -u)" != 0 ] || as_user "$own" test -x "$home/bin/elasticsearch" || { [ -d "$own/home" ] || cp -r "$home" "$own/home"; home=$own/home; }
   cp -r "$home"/config/. "$own/config"
+  [ -z "${ELASTICSEARCH_PASSWORD:-}" ] || secured=true
   printf '%s\n' "discovery.type: single-node" "http.host: 127.0.0.1" "transport.host: 127.0.0.1" \
     "http.port: $ELASTICSEARCH_PORT" "transport.port: $((ELASTICSEARCH_PORT + 100))" "path.data: $own/data" "path.logs: $own/logs" \
-    "xpack.security.enabled: false" "cluster.routing.allocation.disk.threshold_enabled: false" > "$own/config/elasticsearch.yml"
+    "xpack.security.enabled: $secured" "cluster.routing.allocation.disk.threshold_enabled: false" > "$own/config/elasticsearch.yml"
   java_home=$(dirname "$(dirname "$(readlink -f "$(command -v java)")")")
+  [ $secured = false ] || secure_elasticsearch
   ES_PATH_CONF=$own/config ES_JAVA_HOME=$java_home ES_JAVA_OPTS="-Xms512m -Xmx512m" \
     as_user "$own" "$home/bin/elasticsearch" -d -p "$own/pid" > "$own/log" 2>&1 < /dev/null
   await elasticsearch "$ELASTICSEARCH_PORT"
+}
+
+secure_elasticsearch() { # within up_elasticsearch
+  mkdir -p "$own/config/tls"
+  [ -f "$own/config/tls/cert.pem" ] || openssl req -x509 -newkey rsa:2048 -nodes -days 30 -subj /CN=localhost \
+    -addext "subjectAltName=DNS:localhost,IP:127.0.0.1" -keyout "$own/config/tls/key.pem" -out "$own/config/tls/cert.pem" 2> /dev/null
+  printf '%s\n' "xpack.security.http.ssl.enabled: true" "xpack.security.http.ssl.key: tls/key.pem" \
+    "xpack.security.http.ssl.certificate: tls/cert.pem" >> "$own/config/elasticsearch.yml"
+  # A user that is there already could not be made again.
+  : > "$own/config/users"
+  : > "$own/config/users_roles"
+  ES_PATH_CONF=$own/config ES_JAVA_HOME=$java_home as_user "$own" "$home/bin/elasticsearch-users" useradd events \
+    -p "$ELASTICSEARCH_PASSWORD" -r superuser > /dev/null 2>&1
 }
 
 up_redis() {

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.served import Served, served
+from tests.e2e.served import Served, free_port, served
 from tests.elastic import search_url_of_its_own
 
 ANN = {"MyEvents-User": "usr_ann"}
@@ -139,3 +139,21 @@ async def test_the_events_of_a_location_are_listed_with_it(service: Served) -> N
         shown = (await ask(client, query, position, id=location["id"], other="loc_x"))["location"]
         assert shown["events"]["nodes"] == [{"name": "Inside", "location": {"name": "House"}, "hall": {"name": "Big"}}]
         assert (shown["events"]["totalCount"], shown["none"]["totalCount"]) == (1, 0)
+
+
+async def test_without_its_server_searching_alone_is_refused(database_url: str, tmp_path: Path) -> None:
+    nobody = {"MYEVENTS_SEARCH_URL": f"http://127.0.0.1:{free_port()}"}
+    with served(database_url, tmp_path, settings=nobody) as service:
+        await service.start()
+        async with httpx.AsyncClient(base_url=service.url, headers=ANN) as client:
+            event, position = await create(client, name="Vogel")
+            booked = await client.post(f"/api/events/{event}/bookings", json={"seats": 4})
+            assert booked.status_code == 201
+            position = booked.headers["MyEvents-Position"]
+            query = "query($id: ID!) { event(id: $id) { seatsAvailable } }"
+            assert (await ask(client, query, position, id=event))["event"] == {"seatsAvailable": 6}
+            refused = (await client.post("/graphql", json={"query": SEARCH, "variables": {"q": "vogel"}})).json()
+            [error] = refused["errors"]
+            assert error["extensions"] == {"code": "OVERLOADED", "retryAfter": 1.0}
+            assert "does not answer" in error["message"]
+            assert (await client.get("/readyz")).status_code == 200
