@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
@@ -50,7 +52,7 @@ _EVENTS = 1000
 _CHUNK = 50_000
 
 
-def _history(count: int) -> list[tuple[str, int, Fact]]:
+def history(count: int) -> list[tuple[str, int, Fact]]:
     """A thousand events, published, then bookings of two seats in turn: (stream, version, fact)."""
     ids = [new_id("evt") for _ in range(min(_EVENTS, count // 3))]
     kinds = (TicketType(ticket_type_id="typ_1", name="Standard", capacity=1_000_000),)
@@ -72,7 +74,7 @@ def _history(count: int) -> list[tuple[str, int, Fact]]:
     return facts
 
 
-async def _put(dsn: str, facts: list[tuple[str, int, Fact]]) -> None:
+async def put(dsn: str, facts: list[tuple[str, int, Fact]]) -> None:
     heads = dict.fromkeys(range(PARTITIONS), 0)
     metadata = codec.encode(Metadata(command_id="cmd_benchmark")).decode()
     rows = []
@@ -92,8 +94,8 @@ async def _put(dsn: str, facts: list[tuple[str, int, Fact]]) -> None:
 
 
 async def _measure(dsn: str, count: int) -> None:
-    facts = _history(count)
-    await _put(dsn, facts)
+    facts = history(count)
+    await put(dsn, facts)
     bookings = sum(isinstance(fact, SeatsBooked) for _, _, fact in facts)
     pool = await open_pool(dsn, size=16)
     log = StoreLog(pool, PARTITIONS)
@@ -174,13 +176,20 @@ async def _main(url: str | None, directory: Path, count: int) -> None:
 
 
 async def _on(url: str, count: int) -> None:
+    async with fresh_database(url) as dsn:
+        await _measure(dsn, count)
+
+
+@asynccontextmanager
+async def fresh_database(url: str) -> AsyncIterator[str]:
+    """A migrated database on the server of `url`, dropped at the end."""
     name = f"benchmark_{uuid4().hex}"
     server = await asyncpg.connect(url)
     await server.execute(f"create database {name}")
     try:
         dsn = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
         await migrate(dsn)
-        await _measure(dsn, count)
+        yield dsn
     finally:
         await server.execute(f"drop database {name} with (force)")
         await server.close()

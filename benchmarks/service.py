@@ -16,14 +16,17 @@ from tests.e2e.served import free_port
 
 
 @asynccontextmanager
-async def service(program: list[str], dsn: str) -> AsyncIterator[int]:
-    """The port at which a Python program on this database is ready; it is stopped at the end."""
+async def service(program: list[str], dsn: str, search: str | None = None) -> AsyncIterator[int]:
+    """The port at which a Python program on this database is ready; it is stopped at the end.
+
+    `search` is where its search index is; without it, in a directory that is removed.
+    """
     port = free_port()
-    with tempfile.TemporaryDirectory() as search:
+    with tempfile.TemporaryDirectory() as made:
         environment = {
             **os.environ,
             "MYEVENTS_DATABASE_URL": dsn,
-            "MYEVENTS_SEARCH_URL": f"embedded:{search}",
+            "MYEVENTS_SEARCH_URL": search or f"embedded:{made}",
             "MYEVENTS_PORT": str(port),
             "MYEVENTS_METRICS_PORT": "0",
         }

@@ -34,9 +34,6 @@ BATCH: Final = 5000
 PAUSE: Final = 0.1
 """Seconds between two commits: each waits for the disk some 15 times."""
 
-SHARE: Final = 3.0
-"""How many times as long as it worked it rests, so that those who book keep the processor."""
-
 POLL: Final = 2.0
 """Seconds between two looks at the log when no notice comes."""
 
@@ -113,7 +110,7 @@ class SearchProjector:
                     if not await self.catch_up():
                         await self._log.changed(POLL)
                     else:
-                        await asyncio.sleep(max(PAUSE, SHARE * (clock() - begun)))
+                        await asyncio.sleep(max(PAUSE, self._builds.rest * (clock() - begun)))
             except _PASSING as error:
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     # Another process writes it: to wait for it is all there is to do.

@@ -16,6 +16,9 @@ from schema.read_models import EventRow
 
 _SHOWN: Final = 20
 
+_BATCH: Final = 20_000
+"""Facts folded before their rows are written: the more, the fewer rows are written over and over."""
+
 
 async def rebuild_search(
     log: Log, pool: asyncpg.Pool, builds: SearchBuilds, progress: Progress, *, force: bool = False
@@ -75,7 +78,7 @@ async def _bring(index: SearchIndex, log: Log, targets: Mapping[int, int], progr
     done = sum((await index.checkpoints()).values())
     progress(done, total)
     while True:
-        taken = await take(index, log, targets, ())
+        taken = await take(index, log, targets, (), batch=_BATCH)
         if taken.parked:
             first = taken.parked[0]
             raise RebuildStopped(f"search: {first.partition}:{first.seq} of {first.stream_id}: {first.reason}")

@@ -125,7 +125,12 @@ class SearchIndex(Protocol):
 
 
 class SearchBuilds(Protocol):
-    """The builds of the index, of which one serves; another may be filled beside it."""
+    """The builds of the index, of which one serves; another may be filled beside it.
+
+    Whoever writes rests `rest` times as long as it worked, so that those who book keep the processor.
+    """
+
+    rest: float
 
     async def live(self) -> SearchIndex:
         """The index that serves; the first one is made where there is none."""

@@ -23,6 +23,9 @@ class ElasticBuilds:
     Each is read and written by an alias of its own, for writing to an alias never makes an index where one is gone.
     """
 
+    rest = 0.5
+    """Most of the work is another machine's."""
+
     def __init__(self, address: Address) -> None:
         self._cluster = Cluster(address)
         self._serving = f"{address.prefix}-events-{VERSION}"

@@ -33,12 +33,14 @@ class ElasticIndex:
         self._bulk = Bulk(cluster, alias)
         self._finder = Finder(cluster, alias)
         self._spelling = Spelling(cluster, alias)
+        self._seen: Checkpoints | None = None
         self._writing = asyncio.Lock()
         self._writes: set[asyncio.Task[None]] = set()
 
     async def checkpoints(self) -> dict[int, int]:
         """The seq of each partition that the index has taken in."""
-        return (await self._rows.checkpoints()).seqs
+        self._seen = await self._rows.checkpoints()
+        return self._seen.seqs
 
     async def events(self, ids: Collection[str]) -> dict[str, EventRow]:
         """Those events that are in the index."""
@@ -83,7 +85,7 @@ class ElasticIndex:
         await asyncio.shield(task)
 
     async def refresh(self) -> None:
-        """Show what was written; where people search, each write has done so."""
+        """Show what was written; where people search, each write that came to its end has done so."""
         if self._hidden:
             self._hidden = False
             await self._cluster.ask(lambda client: client.indices.refresh(index=self._alias), Nothing, patient=True)
@@ -134,21 +136,27 @@ class ElasticIndex:
         since: Mapping[int, int] | None,
     ) -> None:
         async with self._writing:
-            held = await self._rows.checkpoints()
+            held, self._seen = self._seen, None
+            if held is None or held.seqs != since:
+                held = await self._rows.checkpoints()
             if since is not None and held.seqs != since:
                 raise Overtaken("Another process has written the search index meanwhile.")
             self._hidden = True
             await self._bulk.put(puts(iter(events), iter(locations)))
-            if not self._filling:
-                await self.refresh()
             await self._move({**held.seqs, **checkpoints}, held)
+            self._hidden = self._filling
 
     async def _move(self, seqs: Mapping[int, int], held: Checkpoints) -> None:
-        """Move the checkpoints from where they were as this write began; raises `Overtaken` if they are not there."""
+        """Move the checkpoints from where they were seen, and show what was written; raises `Overtaken` elsewhere."""
         document = {"id": CHECKPOINTS, "kind": CHECKPOINTS, "row": seqs}
         await self._cluster.ask(
             lambda client: client.index(
-                index=self._alias, id=CHECKPOINTS, document=document, require_alias=True, **held.condition
+                index=self._alias,
+                id=CHECKPOINTS,
+                document=document,
+                require_alias=True,
+                refresh=not self._filling,
+                **held.condition,
             ),
             Nothing,
             patient=True,

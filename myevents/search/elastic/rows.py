@@ -26,7 +26,7 @@ Source = TypeVar("Source")
 
 
 class Checkpoints(Struct, frozen=True):
-    """The checkpoints, and the state of their document: what is to hold when they are moved."""
+    """The checkpoints, and what must still hold of their document when they are moved."""
 
     seqs: dict[int, int]
     condition: Mapping[str, Any]

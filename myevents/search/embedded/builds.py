@@ -18,6 +18,8 @@ _BUILDING: Final = "BUILDING"
 class EmbeddedBuilds:
     """`1-1`, `1-2`... under `directory`: the version of the documents, and the number of the build."""
 
+    rest = 3.0
+
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self._directory = directory
