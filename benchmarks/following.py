@@ -27,7 +27,7 @@ from rich.table import Table
 
 from benchmarks.hot_event import ANN, EVENT
 from benchmarks.latency import CALLERS
-from benchmarks.rebuild import _history, _put
+from benchmarks.rebuild import history, put
 from command.commands import EventRef
 from command.inputs import BookingInput, EventInput, take
 from command.service import CommandService
@@ -67,7 +67,7 @@ async def _applied(pool: asyncpg.Pool) -> int:
 async def _catching_up(count: int, *, kafka: bool) -> float:
     """Facts a second, decoded, applied to three read models, and checked against the log."""
     async with _database() as dsn, topic(given_kafka()) as made:
-        await _put(dsn, _history(count))
+        await put(dsn, history(count))
         pool = await open_pool(dsn, size=16)
         store = StoreLog(pool, PARTITIONS)
         log = KafkaLog(store=store, address=made.address, group=made.address.topic) if kafka else store

@@ -196,7 +196,7 @@ async def test_a_write_that_is_given_up_ends_before_the_next_one_begins(index: S
         await asyncio.sleep(0.01)
         given_up.cancel()
         last = an_event_row("Talk", seq)
-        await index.write([last], [], {1: seq})
+        await index.write([last], [], {1: seq}, since=await index.checkpoints())
         assert await index.events([last.id]) == {last.id: last}
     assert (await index.checkpoints())[1] == 5
 

@@ -131,11 +131,14 @@ async def test_the_events_of_a_location_are_listed_with_it(service: Served) -> N
       none: events(where: {locationId: $other}) { totalCount } } }"""
     async with httpx.AsyncClient(base_url=service.url, headers=ANN) as client:
         body = {"name": "House", "country": "NL", "halls": [{"name": "Big", "capacity": 50}]}
-        location = (await client.post("/api/locations", json=body)).json()
+        made = await client.post("/api/locations", json=body)
+        location, placed = made.json(), made.headers["MyEvents-Position"]
         hall = location["hallIds"][0] if "hallIds" in location else location["halls"][0]["id"]
         place = {"locationId": location["id"], "hallId": hall, "online": False, "capacity": 5}
         _, position = await create(client, name="Inside", **place)
         await create(client, name="Elsewhere")
+        # The location's facts are in another partition than the event's.
+        await ask(client, query, placed, id=location["id"], other="loc_x")
         shown = (await ask(client, query, position, id=location["id"], other="loc_x"))["location"]
         assert shown["events"]["nodes"] == [{"name": "Inside", "location": {"name": "House"}, "hall": {"name": "Big"}}]
         assert (shown["events"]["totalCount"], shown["none"]["totalCount"]) == (1, 0)

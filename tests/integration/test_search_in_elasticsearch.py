@@ -81,7 +81,7 @@ async def test_of_two_that_write_at_once_one_is_told_so(other: SearchIndex, addr
     await builds.close()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 async def test_what_several_write_without_a_lock_equals_a_fold_of_the_log(
     database_url: str, side: Side, address: Address, stack: AsyncExitStack, seed: int
 ) -> None:

@@ -38,9 +38,10 @@ class ElasticIndex:
         self._writes: set[asyncio.Task[None]] = set()
 
     async def checkpoints(self) -> dict[int, int]:
-        """The seq of each partition that the index has taken in."""
-        self._seen = await self._rows.checkpoints()
-        return self._seen.seqs
+        """The seq of each partition that the index has taken in, what is under way from here included."""
+        async with self._writing:
+            self._seen = await self._rows.checkpoints()
+            return self._seen.seqs
 
     async def events(self, ids: Collection[str]) -> dict[str, EventRow]:
         """Those events that are in the index."""
@@ -86,9 +87,8 @@ class ElasticIndex:
 
     async def refresh(self) -> None:
         """Show what was written; where people search, each write that came to its end has done so."""
-        if self._hidden:
-            self._hidden = False
-            await self._cluster.ask(lambda client: client.indices.refresh(index=self._alias), Nothing, patient=True)
+        if self._hidden or self._filling:
+            await self._refresh()
 
     async def search(self, query: SearchQuery) -> SearchPage:
         """The page of events found."""
@@ -123,6 +123,10 @@ class ElasticIndex:
         if self._filling:
             await self.refresh()
 
+    async def _refresh(self) -> None:
+        await self._cluster.ask(lambda client: client.indices.refresh(index=self._alias), Nothing, patient=True)
+        self._hidden = False
+
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._writes.discard(task)
         if not task.cancelled():
@@ -143,20 +147,17 @@ class ElasticIndex:
                 raise Overtaken("Another process has written the search index meanwhile.")
             self._hidden = True
             await self._bulk.put(puts(iter(events), iter(locations)))
+            if not self._filling:
+                # First: whoever sees the checkpoints must find all that they cover, to place it anew.
+                await self._refresh()
             await self._move({**held.seqs, **checkpoints}, held)
-            self._hidden = self._filling
 
     async def _move(self, seqs: Mapping[int, int], held: Checkpoints) -> None:
-        """Move the checkpoints from where they were seen, and show what was written; raises `Overtaken` elsewhere."""
+        """Move the checkpoints from where they were seen; raises `Overtaken` where they are there no more."""
         document = {"id": CHECKPOINTS, "kind": CHECKPOINTS, "row": seqs}
         await self._cluster.ask(
             lambda client: client.index(
-                index=self._alias,
-                id=CHECKPOINTS,
-                document=document,
-                require_alias=True,
-                refresh=not self._filling,
-                **held.condition,
+                index=self._alias, id=CHECKPOINTS, document=document, require_alias=True, **held.condition
             ),
             Nothing,
             patient=True,

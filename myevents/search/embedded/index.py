@@ -55,7 +55,9 @@ class EmbeddedIndex:
         self._spelling: Spelling | None = None
 
     async def checkpoints(self) -> dict[int, int]:
-        """The seq of each partition that the index has taken in."""
+        """The seq of each partition that the index has taken in, what is under way from here included."""
+        if self._writer is not None:
+            return await asyncio.get_running_loop().run_in_executor(self._writing, self._checkpoints)
         return await self._read(self._checkpoints)
 
     async def events(self, ids: Collection[str]) -> dict[str, EventRow]:
