@@ -36,9 +36,12 @@ async def service(request: pytest.FixtureRequest, database_url: str, tmp_path: P
 async def ask(client: httpx.AsyncClient, query: str, position: str = "0:0", **variables: Any) -> Any:
     """The answer's `data`, as of a position."""
     headers = {"MyEvents-Position": position}
-    answer = await client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
-    assert "errors" not in answer.json(), answer.text
-    return answer.json()["data"]
+    for _ in range(20):
+        answer = await client.post("/graphql", json={"query": query, "variables": variables}, headers=headers)
+        assert "errors" not in answer.json(), answer.text
+        if not answer.json()["extensions"].get("stale"):
+            return answer.json()["data"]
+    raise AssertionError("the index does not come to the position")
 
 
 async def create(client: httpx.AsyncClient, **changes: Any) -> tuple[str, str]:
