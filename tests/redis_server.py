@@ -24,21 +24,32 @@ needs_redis_server = pytest.mark.skipif(
 
 
 class RedisServer:
-    """One server on a port of its own, started again on the same."""
+    """One server on a port of its own, started again on the same; one that is `secure` has TLS and a password."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, secure: bool = False) -> None:
         self._directory = directory
+        self._secure = secure
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         """Where it answers."""
+        if self._secure:
+            return f"rediss://:p%40ss@localhost:{self.port}/2?ssl_ca_certs={self._directory / 'cert.pem'}"
         return f"redis://127.0.0.1:{self.port}"
 
     async def start(self) -> None:
         """Start it, empty, and wait until it answers."""
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", "."]
+        command = ["redis-server", "--bind", "127.0.0.1", "--save", "", "--dir", "."]
+        command += ["--port", "0", "--tls-port"] if self._secure else ["--port"]
+        command += [str(self.port)]
+        if self._secure:
+            make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+            make += ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "cert.pem"]
+            subprocess.run(make, cwd=self._directory, check=True, capture_output=True, timeout=60)  # noqa: ASYNC221
+            command += ["--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-auth-clients", "no"]
+            command += ["--requirepass", "p@ss"]
         with (self._directory / "redis.log").open("ab") as out:
             self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
                 command, cwd=self._directory, stdout=out, stderr=out, stdin=subprocess.DEVNULL
@@ -74,9 +85,9 @@ class RedisServer:
 
 
 @asynccontextmanager
-async def redis_server(directory: Path) -> AsyncIterator[RedisServer]:
+async def redis_server(directory: Path, *, secure: bool = False) -> AsyncIterator[RedisServer]:
     """A server that is ended at the end."""
-    server = RedisServer(directory)
+    server = RedisServer(directory, secure=secure)
     try:
         await server.start()
         yield server

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -87,6 +88,18 @@ async def test_one_that_is_full_is_read_and_nothing_else(server: RedisServer, ca
         await client.config_set("maxmemory", "0")
     await cache.set(b"new", b"1", 60)
     assert await cache.get(b"new") == b"1"
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the program openssl")
+async def test_with_tls_a_server_is_used_that_an_authority_vouches_for(tmp_path: Path) -> None:
+    async with redis_server(tmp_path, secure=True) as server:
+        plain, _, _ = server.url.partition("?")
+        for url, used in ((server.url, True), (plain, False), (server.url.replace("p%40ss", "wrong"), False)):
+            cache = RedisCache(url)
+            await cache.set(b"kept", b"1", 60)
+            assert await cache.get(b"kept") == (b"1" if used else None)
+            assert (cache.outcomes["error"] > 0) is not used
+            await cache.close()
 
 
 async def test_a_caller_who_goes_away_does_no_harm(cache: RedisCache) -> None:
