@@ -12,9 +12,11 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.command_side import an_event, command_side
 from tests.deploy.files import ROOT, SERVICES, read, run, tool
-from tests.e2e.served import free_port, served
+from tests.e2e.served import free_port, served, until
 from tests.e2e.test_serving import ANN, EVENT
+from tests.kafka_topics import NEEDS_KAFKA, own_topic, url_of
 
 RULES = ("deploy/prometheus/alerts.yml", "deploy/prometheus/alerts_servers.yml")
 DASHBOARD = "deploy/grafana/dashboards/myevents.json"
@@ -46,8 +48,8 @@ METRICS = {
 }
 """What the services tell, and its labels."""
 
-ELSEWHERE = re.compile(r"myevents_(relay|audit)_")
-"""What only those tell that have Kafka to tell of."""
+RELAYED = re.compile(r"myevents_(relay|audit)_")
+"""What only a relay tells."""
 
 OTHERS = {
     "up": set[str](),
@@ -110,6 +112,16 @@ def test_every_metric_and_label_that_is_asked_for_is_told() -> None:
             assert groups <= set().union(*(known(other) for other in metrics)), expression
 
 
+async def told(client: httpx.AsyncClient, port: int) -> dict[str, set[str]]:
+    """The metrics that a service tells, each with its labels."""
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families((await client.get(f"http://127.0.0.1:{port}/metrics")).text):
+        for sample in family.samples:
+            name = sample.name if sample.name in METRICS else re.sub(r"_(bucket|sum|count)$", "", sample.name)
+            found.setdefault(name, set()).update(set(sample.labels) - {"le"})
+    return found
+
+
 async def test_what_is_told_is_what_is_asked_for(database_url: str, tmp_path: Path) -> None:
     port = free_port()
     with served(database_url, tmp_path, settings={"MYEVENTS_METRICS_PORT": str(port)}) as service:
@@ -119,16 +131,26 @@ async def test_what_is_told_is_what_is_asked_for(database_url: str, tmp_path: Pa
             booked = await client.post(f"/api/events/{event}/bookings", json={"seats": 1})
             position = {"MyEvents-Position": booked.headers["MyEvents-Position"]}
             await client.post("/graphql", json={"query": "{ events { nodes { id } } }"}, headers=position)
-            text = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-    told: dict[str, set[str]] = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            name = sample.name if sample.name in METRICS else re.sub(r"_(bucket|sum|count)$", "", sample.name)
-            if not name.endswith("_created"):
-                told.setdefault(name, set()).update(set(sample.labels) - {"le"})
-    assert {name: told.get(name) for name in METRICS if not ELSEWHERE.match(name)} == {
-        name: labels for name, labels in METRICS.items() if not ELSEWHERE.match(name)
-    }
+            found = await told(client, port)
+    here = {name: labels for name, labels in METRICS.items() if not RELAYED.match(name)}
+    assert {name: found.get(name) for name in here} == here
+
+
+@NEEDS_KAFKA
+async def test_what_a_relay_tells_is_what_is_asked_for(database_url: str, tmp_path: Path) -> None:
+    port = free_port()
+    relayed = {name: labels for name, labels in METRICS.items() if RELAYED.match(name)}
+    async with own_topic() as address, httpx.AsyncClient(timeout=10) as client, command_side(database_url) as service:
+        await an_event(service)
+        settings = {"MYEVENTS_METRICS_PORT": str(port), "MYEVENTS_LOG_URL": url_of(address)}
+        with served(database_url, tmp_path, "relay", settings) as relay:
+            await relay.start()
+
+            async def all_told() -> bool:
+                found = await told(client, port)
+                return {name: found.get(name) for name in relayed} == relayed
+
+            await until(all_told, within=60)
 
 
 def test_an_unknown_metric_or_label_would_be_found() -> None:
