@@ -1,0 +1,82 @@
+"""What is lost while a part is away: `python -m benchmarks.losing [SECONDS]`, the table of docs/guarantees.md.
+
+Everything runs as separate processes on servers of its own, under the load of 64 callers who book. Each part is killed,
+and stopped, for so many seconds; the table tells the longest time that each kind of caller had no success, and how soon
+all had again once the part was back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.platform.faults import How, Suffered, lose
+from tests.platform.load import Load
+from tests.platform.platform import SAMPLE, Platform
+
+PARTS: tuple[tuple[str, ...], ...] = (
+    ("Kafka",),
+    ("Elasticsearch",),
+    ("Redis",),
+    ("PostgreSQL",),
+    ("read database",),
+    ("command 1",),
+    ("relay 1",),
+    ("relay 1", "relay 2"),
+    ("projector 1",),
+    ("projector 1", "projector 2"),
+    ("query 1",),
+    ("Kafka", "Elasticsearch"),
+    ("Redis", "read database"),
+    ("PostgreSQL", "Kafka"),
+    ("relay 1", "projector 1"),
+)
+HOWS: tuple[How, ...] = ("killed", "stopped")
+
+
+async def main(seconds: float, directory: Path) -> None:
+    """Lose each part in each way, check that nothing was lost for good, and print the table."""
+    platform = Platform(directory)
+    try:
+        await platform.start()
+        assert await platform.run("import", str(SAMPLE)) == 0
+        await platform.caught_up()
+        load = Load(platform)
+        suffered = []
+        async with load.running(64, pause=1.0):
+            await asyncio.sleep(3)
+            for how in HOWS:
+                for parts in PARTS:
+                    suffered.append(await lose(platform, load, parts, how, seconds))
+                    assert load.wrong == [], load.wrong
+        recorded = await platform.booked(load.event)
+        assert len(recorded) == len(load.acknowledged), "a booking was lost, or is there twice"
+        assert {booking for booking, _ in recorded} == set(load.acknowledged.values())
+        await platform.caught_up()
+        for check in (("verify",), ("verify", "--log")):
+            code, told = await platform.told(*check)
+            assert code == 0, told
+    finally:
+        await asyncio.to_thread(platform.close)
+    _show(seconds, len(recorded), suffered)
+
+
+def _show(seconds: float, bookings: int, suffered: list[Suffered]) -> None:
+    table = Table(title=f"Away for {seconds:.0f} s; {bookings:,} bookings acknowledged, each there once")
+    for column in ("lost", "how", "booking", "list", "search", "own booking seen", "all back after"):
+        table.add_column(column, justify="left" if column in ("lost", "how") else "right")
+    for loss in suffered:
+        gaps = [f"{loss.gaps[name]:.1f}" for name in ("booking", "list", "search", "fresh")]
+        table.add_row(", ".join(loss.parts), loss.how, *gaps, f"{loss.back:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as made:
+        Path(made).chmod(0o711)
+        asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 30.0, Path(made)))
