@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import asyncpg
 import structlog
 from prometheus_client import CollectorRegistry
 
+from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from myevents.log.store import PASSING
 from myevents.telemetry.read_models import Following
@@ -134,32 +135,43 @@ class Projector:
         self, model: ReadModel, build: int, partition: int, facts: Sequence[RecordedFact | UnreadableFact]
     ) -> int:
         """Apply a batch; the checkpoint after it, also where another process was quicker."""
+        try:
+            return await self._moved(model, build, partition, facts, _at_once)
+        except (_Unreadable, *AT_FAULT):
+            return await self._moved(model, build, partition, facts, _one_by_one)
+
+    async def _moved(
+        self,
+        model: ReadModel,
+        build: int,
+        partition: int,
+        facts: Sequence[RecordedFact | UnreadableFact],
+        apply: Callable[[Connection, ReadModel, int, Sequence[RecordedFact | UnreadableFact]], Awaitable[None]],
+    ) -> int:
+        """Rows and checkpoint stand or fall together, so that neither needs to wait for the disk."""
         async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-            # Rows and checkpoint stand or fall together, so neither needs to wait for the disk.
-            await connection.execute("set local synchronous_commit = off")
             seq: int = await connection.fetchval(
-                "select seq from read.checkpoints where model = $1 and build = $2 and partition = $3 for update",
+                """select seq, set_config('synchronous_commit', 'off', true) from read.checkpoints
+                   where model = $1 and build = $2 and partition = $3 for update""",
                 model.name,
                 build,
                 partition,
             )
             if seq != facts[0].seq - 1:
                 return seq
+            # A statement of its own: what was parked while the lock was waited for is seen.
             parked = await self._parked(connection, model, build)
-            wanted = [fact for fact in facts if fact.stream_id not in parked]
-            if not await self._applied(connection, model, build, wanted):
-                await self._one_by_one(connection, model, build, wanted)
+            await apply(connection, model, build, [fact for fact in facts if fact.stream_id not in parked])
             head = facts[-1].seq
             await connection.execute(
-                """update read.checkpoints set seq = $4, applied_at = now()
-                   where model = $1 and build = $2 and partition = $3""",
+                """with moved as (update read.checkpoints set seq = $4, applied_at = now()
+                     where model = $1 and build = $2 and partition = $3 returning seq)
+                   select pg_notify($5, concat_ws(':', $1::text, $3::int, seq)) from moved""",
                 model.name,
                 build,
                 partition,
                 head,
-            )
-            await connection.execute(
-                "select pg_notify($1, $2)", CHECKPOINTS_CHANNEL, f"{model.name}:{partition}:{head}"
+                CHECKPOINTS_CHANNEL,
             )
             return head
 
@@ -169,45 +181,46 @@ class Projector:
         )
         return {row[0] for row in rows}
 
-    async def _applied(
-        self, connection: Connection, model: ReadModel, build: int, facts: Sequence[RecordedFact | UnreadableFact]
-    ) -> bool:
-        """Try the whole batch in a savepoint; False where one of its facts cannot be applied."""
-        readable = [fact for fact in facts if isinstance(fact, RecordedFact)]
-        if len(readable) != len(facts):
-            return False
-        try:
-            async with connection.transaction():
-                await model.apply(connection, build, readable)
-        except AT_FAULT:
-            return False
-        return True
 
-    async def _one_by_one(
-        self, connection: Connection, model: ReadModel, build: int, facts: Sequence[RecordedFact | UnreadableFact]
-    ) -> None:
-        """Apply what can be, and park the stream of each fact that cannot."""
-        parked: set[str] = set()
-        for fact in facts:
-            if fact.stream_id in parked:
-                continue
-            reason = fact.reason if isinstance(fact, UnreadableFact) else None
-            if isinstance(fact, RecordedFact):
-                try:
-                    async with connection.transaction():
-                        await model.apply(connection, build, [fact])
-                except AT_FAULT as error:
-                    reason = reason_of(error)
-            if reason is not None:
-                parked.add(fact.stream_id)
-                _log.error("stream_parked", model=model.name, stream=fact.stream_id, seq=fact.seq, reason=reason)
-                await connection.execute(
-                    """insert into read.parked_streams (model, build, stream_id, partition, seq, reason)
-                       values ($1, $2, $3, $4, $5, $6)""",
-                    model.name,
-                    build,
-                    fact.stream_id,
-                    fact.partition,
-                    fact.seq,
-                    reason,
-                )
+class _Unreadable(MyEventsError):
+    """A fact that this code cannot read is among those to apply."""
+
+
+async def _at_once(
+    connection: Connection, model: ReadModel, build: int, facts: Sequence[RecordedFact | UnreadableFact]
+) -> None:
+    """Apply the whole batch; raises where one of its facts cannot be applied."""
+    readable = [fact for fact in facts if isinstance(fact, RecordedFact)]
+    if len(readable) != len(facts):
+        raise _Unreadable
+    await model.apply(connection, build, readable)
+
+
+async def _one_by_one(
+    connection: Connection, model: ReadModel, build: int, facts: Sequence[RecordedFact | UnreadableFact]
+) -> None:
+    """Apply what can be, and park the stream of each fact that cannot."""
+    parked: set[str] = set()
+    for fact in facts:
+        if fact.stream_id in parked:
+            continue
+        reason = fact.reason if isinstance(fact, UnreadableFact) else None
+        if isinstance(fact, RecordedFact):
+            try:
+                async with connection.transaction():
+                    await model.apply(connection, build, [fact])
+            except AT_FAULT as error:
+                reason = reason_of(error)
+        if reason is not None:
+            parked.add(fact.stream_id)
+            _log.error("stream_parked", model=model.name, stream=fact.stream_id, seq=fact.seq, reason=reason)
+            await connection.execute(
+                """insert into read.parked_streams (model, build, stream_id, partition, seq, reason)
+                   values ($1, $2, $3, $4, $5, $6)""",
+                model.name,
+                build,
+                fact.stream_id,
+                fact.partition,
+                fact.seq,
+                reason,
+            )
