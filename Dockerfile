@@ -2,7 +2,7 @@
 # Nothing but /tmp and /var/lib/myevents is written, so the root file system may be read-only.
 ARG PYTHON=3.11-slim-bookworm
 
-FROM docker.io/library/python:${PYTHON} AS build
+FROM python:${PYTHON} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/myevents
 WORKDIR /source
@@ -19,7 +19,7 @@ COPY query query
 RUN /opt/myevents/bin/pip install --quiet --no-deps --no-build-isolation . \
  && /opt/myevents/bin/pip uninstall --quiet --yes hatchling editables pip
 
-FROM docker.io/library/python:${PYTHON}
+FROM python:${PYTHON}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="MyEvents" \
