@@ -44,8 +44,9 @@ from myevents.throttling import Rates, Throttled
 from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
 from projector.run import NAME as MODELS
-from projector.run import Projector
+from projector.run import Projector, read_models, sharing
 from projector.search import NAME as SEARCH
+from projector.search import VERSION as SEARCH_VERSION
 from projector.search import SearchProjector
 from query.answers import Answers
 from query.cursors import Cursors
@@ -186,10 +187,10 @@ async def following(
 ) -> AsyncIterator[None]:
     """The read models and the search index follow the log, neither waiting for the other."""
     async with AsyncExitStack() as stack:
-        log = await stack.enter_async_context(followed(settings, store, follows, shared_by="projector"))
+        log = await stack.enter_async_context(followed(settings, store, follows, shared_by=sharing(read_models())))
         projector = Projector(log=log, pool=reads.pool, following=follows)
         # One process alone may write an embedded index, so that it needs all partitions, and those that wait need none.
-        shared_by = None if settings.search_url.startswith("embedded:") else "search"
+        shared_by = None if settings.search_url.startswith("embedded:") else f"search.{SEARCH_VERSION}"
         search_log = await stack.enter_async_context(followed(settings, store, follows, shared_by=shared_by))
         searcher = SearchProjector(log=search_log, pool=reads.pool, builds=search, following=follows)
         heartbeat = Heartbeat(log=log, pool=reads.pool, following=follows)

@@ -45,6 +45,11 @@ def read_models() -> tuple[ReadModel, ...]:
     return (Events(), Locations(), Bookings())
 
 
+def sharing(models: Sequence[ReadModel]) -> str:
+    """The name of those who share the log's partitions out: of one version, as each keeps up its own builds alone."""
+    return f"projector.{'-'.join(str(model.version) for model in models)}"
+
+
 def reason_of(error: Exception) -> str:
     """Why a fact cannot be applied. What the database says of it is not told: it may repeat the values."""
     return str(error) if isinstance(error, UnfitFact) else type(error).__name__

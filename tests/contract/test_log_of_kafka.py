@@ -12,11 +12,14 @@ import msgspec
 from myevents.log import consuming
 from myevents.log.kafka import KafkaLog
 from myevents.store import open_pool
-from projector.run import Projector
+from projector.bookings import Bookings
+from projector.events import Events
+from projector.run import Projector, sharing
 from schema.envelope import seal
 from schema.tables import PARTITIONS
 from tests.contract.test_log import FACTS, HERE, Logs, empty_topic, seqs, stored
 from tests.e2e.served import until
+from tests.integration.test_versions import NewEvents
 from tests.topics import TestTopic
 
 __all__ = ["empty_topic", "stored"]
@@ -169,3 +172,18 @@ async def test_while_the_store_is_away_a_hole_holds_up_its_own_partition_alone(e
 
     await until(come)
     assert log.irregularities.holes == 1
+
+
+async def test_projectors_of_two_versions_follow_all_partitions_each(empty_topic: Logs, stack: AsyncExitStack) -> None:
+    topic, _ = carried(empty_topic)
+    await topic.copy(empty_topic.store, HERE, 0)
+    old, new = sharing([Events(), Bookings()]), sharing([NewEvents(), Bookings()])
+    logs = []
+    for version in (old, new):
+        group = f"{topic.address.topic}.{version}"
+        logs.append(KafkaLog(store=empty_topic.store, address=topic.address, group=group))
+        stack.push_async_callback(logs[-1].close)
+    readers = [Logs(empty_topic.pool, empty_topic.store, log, topic) for log in logs]
+    for facts in await asyncio.gather(*(reader.followed(0, FACTS) for reader in readers)):
+        assert seqs(facts) == ALL
+    assert [len(await log.ahead(dict.fromkeys(range(PARTITIONS), FACTS))) for log in logs] == [PARTITIONS] * 2

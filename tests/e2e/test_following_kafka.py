@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -248,3 +249,30 @@ async def test_one_process_with_kafka_shows_at_a_position_what_was_booked(
             found = await client.post("/graphql", json={"query": query}, headers=position)
             assert found.json()["data"]["searchEvents"]["nodes"] == [{"event": {"id": event}}]
         assert service.stop() == 0
+
+
+async def test_a_projector_goes_on_when_kafka_has_lost_everything_and_is_filled_again(
+    database_url: str, tmp_path: Path, stack: AsyncExitStack
+) -> None:
+    kafka = OwnKafka(tmp_path / "servers")
+    address = KafkaAddress(servers=(f"127.0.0.1:{kafka.port}",), topic="facts", replication=1)
+    await kafka.up()
+    stack.push_async_callback(kafka.down)
+    await create(address)
+    following = await stack.enter_async_context(followable(database_url, address))
+    projector = Projecting(following, tmp_path, "projector")
+    stack.callback(projector.stop)
+    await projector.start()
+    async with writing(address) as topic, meanwhile(following.book(), topic.relay(following.log, {})):
+        await shares((projector, 16))
+        await asyncio.sleep(2)
+    await kafka.down()
+    shutil.rmtree(tmp_path / "servers" / "kafka" / "data")
+    await kafka.up()
+    await create(address)
+    async with writing(address) as topic, meanwhile(topic.relay(following.log, {})):
+        async with meanwhile(following.book()):
+            await asyncio.sleep(3)
+        await until(following.caught_up, 60)
+    assert projector.stop() == 0
+    assert await following.breaches(tmp_path) == []
