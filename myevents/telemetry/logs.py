@@ -94,9 +94,14 @@ def _failed(_: object, __: str, event: _Event) -> _Event:
 
 
 class _FromLibraries(logging.Handler):
-    """What libraries log: the pattern of the message, never what is filled in."""
+    """What libraries log: where, and the pattern of the message, never what is filled in.
+
+    A message without anything to be filled in may have been put together before, so that it is not told either.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         log = structlog.get_logger()
         write = log.error if record.levelno >= logging.ERROR else log.warning
-        write("library", logger=record.name, said=str(record.msg).strip(), exc_info=record.exc_info)
+        place = f"{Path(record.pathname).name}:{record.lineno} {record.funcName}"
+        said = str(record.msg).strip() if record.args else None
+        write("library", logger=record.name, place=place, said=said, exc_info=record.exc_info)
