@@ -201,6 +201,18 @@ async def test_a_write_that_is_given_up_ends_before_the_next_one_begins(index: S
     assert (await index.checkpoints())[1] == 5
 
 
+async def test_what_was_folded_from_older_checkpoints_is_not_written(index: SearchIndex) -> None:
+    row = an_event_row("First")
+    await index.write([row], [], {3: 1}, since={})
+    assert await index.checkpoints() == {3: 1}
+    for since in ({}, {3: 2}, {3: 1, 4: 1}):
+        with pytest.raises(SearchUnavailable, match="Another process"):
+            await index.write([replace(row, version=2)], [], {3: 2}, since=since)
+    assert await all_events(index) == {row.id: row}
+    await index.write([replace(row, version=2)], [], {3: 2}, since={3: 1})
+    assert await index.checkpoints() == {3: 2}
+
+
 async def test_it_keeps_locations_and_knows_who_is_there(index: SearchIndex) -> None:
     location = LocationRow(id="loc_a", name="House", country="NL", version=1)
     here = an_event_row("Here", location_id="loc_a")

@@ -18,7 +18,9 @@ from command.inputs import LocationPatchInput
 from command.inputs import take as taken
 from myevents.search.elastic.address import Address, address_of
 from myevents.search.elastic.builds import ElasticBuilds
-from myevents.search.elastic.bulk import RowRefused
+from myevents.search.elastic.bulk import Bulk, RowRefused
+from myevents.search.elastic.cluster import Cluster
+from myevents.search.elastic.documents import puts
 from myevents.search.port import SearchIndex, SearchQuery, SearchUnavailable
 from projector.search import take
 from schema.event_filter import EventFilter
@@ -161,6 +163,11 @@ async def test_writing_to_an_index_that_is_gone_does_not_make_one(address: Addre
         for write in (other.write([an_event_row("One")], [], {0: 1}), other.search(SearchQuery(text="one"))):
             with pytest.raises(SearchUnavailable, match="not there"):
                 await write
+        # Not even where it is deleted after the write has begun.
+        cluster = Cluster(address)
+        with pytest.raises(SearchUnavailable, match="not there"):
+            await Bulk(cluster, f"{address.prefix}-events-1").put(puts(iter([an_event_row("One")]), iter([])))
+        await cluster.close()
         assert (await client.get(f"/{address.prefix}-*/_mapping")).json() == {}
 
 
