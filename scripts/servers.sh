@@ -6,7 +6,7 @@
 #   servers.sh down [...]
 # State lies in $SERVERS_DIR (default .servers), programs in $SERVERS_CACHE (default ~/.cache/myevents-servers), where
 # other checkouts find them. $KAFKA_PORT, $ELASTICSEARCH_PORT, $REDIS_PORT and $POSTGRES_PORT let several sets run
-# beside each other. $ELASTICSEARCH_PASSWORD lets only the user events in, over TLS, with the certificate that is made in
+# beside each other. $ELASTICSEARCH_PASSWORD lets only the user events in, to indexes alone, over TLS; the certificate is in
 # config/tls. Needs java 17+ and mvn for the first two; Redis and PostgreSQL are installed where they lack.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -126,8 +126,9 @@ secure_elasticsearch() { # within up_elasticsearch
   # A user that is there already could not be made again.
   : > "$own/config/users"
   : > "$own/config/users_roles"
+  printf '%s\n' "events:" '  indices: [{names: ["*"], privileges: ["all"]}]' > "$own/config/roles.yml"
   ES_PATH_CONF=$own/config ES_JAVA_HOME=$java_home as_user "$own" "$home/bin/elasticsearch-users" useradd events \
-    -p "$ELASTICSEARCH_PASSWORD" -r superuser > /dev/null 2>&1
+    -p "$ELASTICSEARCH_PASSWORD" -r events > /dev/null 2>&1
 }
 
 up_redis() {

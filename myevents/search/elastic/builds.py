@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from myevents.search.elastic.address import Address
 from myevents.search.elastic.cluster import Ask, Cluster, Nothing, SearchMissing, refusal
 from myevents.search.elastic.documents import FILLING, MAPPING, SERVING, VERSION
 from myevents.search.elastic.index import ElasticIndex
+from myevents.search.port import SearchUnavailable
 
 _FINISHED: Final = "finished"
 _BUILDING: Final = "building"
@@ -110,11 +112,20 @@ class ElasticBuilds:
             states = await self._states()
             await self._make(max(states, default=0) + 1, SERVING, _FINISHED, {self._serving: {}})
         if not self._made:
-            # Where another process has just made it, it may not answer yet.
-            await self._tell(
-                lambda client: client.cluster.health(index=self._serving, wait_for_active_shards="1", timeout="5s")
-            )
+            await self._answering()
         self._made = True
+
+    async def _answering(self) -> None:
+        """Wait for the index to answer, which another process may have just made; raises `SearchUnavailable`."""
+        for pause in (0.05, 0.1, 0.2, 0.4, 0.8, 1.6):
+            try:
+                # Asking for the cluster's health would take a privilege that nothing else takes.
+                return await self._tell(lambda client: client.search(index=self._serving, size=0))
+            except SearchMissing:
+                raise
+            except SearchUnavailable:
+                await asyncio.sleep(pause)
+        return await self._tell(lambda client: client.search(index=self._serving, size=0))
 
     async def _make(self, build: int, settings: Mapping[str, Any], state: str, aliases: Mapping[str, Any]) -> None:
         try:
