@@ -17,8 +17,8 @@ from myevents.search.port import SearchUnavailable
 _ITEMS: Final = 500
 """Documents of a piece."""
 
-_BYTES: Final = 2_000_000
-"""Bytes of a piece, from which on it is full."""
+_BYTES: Final = 900_000
+"""Bytes of a piece, from which on it is full. The client's HTTP library warns of bodies of a MiB."""
 
 _AT_ONCE: Final = 3
 """Pieces under way."""
