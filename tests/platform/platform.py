@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -86,15 +87,16 @@ class Platform:
         data: dict[str, Any] = answer["data"]
         return data
 
-    async def caught_up(self, seconds: float = 60) -> None:
-        """Wait until the read models and the index have all of the log."""
-        async with asyncio.timeout(seconds):
-            while True:
-                models = (await self.ask("{ readModels { name applied head lagSeconds state } }"))["readModels"]
-                live = [model for model in models if model["state"] == "live"]
-                if len(live) == 4 and all(model["applied"] >= model["head"] > 0 for model in live):
-                    return
-                await asyncio.sleep(0.2)
+    async def caught_up(self, seconds: float = 120) -> None:
+        """Wait until the read models and the index have all of the log; raises `AssertionError` with what has not."""
+        end = time.monotonic() + seconds
+        while True:
+            models = (await self.ask("{ readModels { name applied head lagSeconds state } }"))["readModels"]
+            live = [model for model in models if model["state"] == "live"]
+            if len(live) == 4 and all(model["applied"] >= model["head"] > 0 for model in live):
+                return
+            assert time.monotonic() < end, models
+            await asyncio.sleep(0.2)
 
     async def booked(self, event: str) -> list[tuple[str, int]]:
         """The bookings of an event in the store, by the log alone: id and seats."""
