@@ -79,7 +79,8 @@ group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 CONF
   if [ ! -d "$own/data" ]; then
-    java $quiet -cp "$home/libs/*" kafka.tools.StorageTool format -t "$(python3 -c 'import base64, uuid; print(base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))')" \
+    # An id that begins with a dash would be taken for an option: the first byte is 0.
+    java $quiet -cp "$home/libs/*" kafka.tools.StorageTool format -t "$(python3 -c 'import base64, uuid; print(base64.urlsafe_b64encode(bytes(1) + uuid.uuid4().bytes[1:]).decode().rstrip("="))')" \
       -c "$own/server.properties" > "$own/format.log" 2>&1
   fi
   # shellcheck disable=SC2086
