@@ -8,12 +8,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 from typing import Final, Literal
 
 Server = Literal["kafka", "elasticsearch", "redis", "postgres"]
 SCRIPT: Final = Path(__file__).parents[2] / "scripts" / "servers.sh"
 _SECONDS: Final = 180
+_DYING: Final = 20
 _URLS: Final[dict[Server, str]] = {
     "kafka": "kafka://127.0.0.1:{}",
     "elasticsearch": "http://127.0.0.1:{}",
@@ -43,8 +45,13 @@ class Servers:
         self._run("up", *(names or self.names))
 
     def kill(self, name: Server) -> None:
-        """`kill -9`, its children too, as when its machine is lost."""
+        """`kill -9`, its children too, as when its machine is lost; returns once they are gone, and so is its port."""
         self._send(name, signal.SIGKILL)
+        end = time.monotonic() + _DYING
+        # Its threads go one after another, and any of them keeps the port.
+        while _listens(self._ports[name]):
+            assert time.monotonic() < end, f"{name} does not die"
+            time.sleep(0.02)
 
     def pause(self, name: Server) -> None:
         """Stop it where it is: its connections stay, and nothing answers."""
@@ -87,6 +94,12 @@ def _children(pid: int) -> list[int]:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     return []
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
 
 
 def _free_ports() -> int:
