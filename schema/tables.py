@@ -82,3 +82,34 @@ hall_events: Final = sa.Table(
     ExcludeConstraint(("hall_id", "="), ("during", "&&"), name="one_event_per_hall_and_time", using="gist"),
     comment="Which event has which hall when; not for cancelled ones.",
 )
+
+relay_leases: Final = sa.Table(
+    "relay_leases",
+    metadata,
+    sa.Column("partition", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("holder", sa.Text),
+    sa.Column("epoch", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("expires_at", _time, nullable=False, server_default="-infinity"),
+    sa.Column("topic_id", sa.Text),
+    sa.Column("seq", sa.BigInteger, nullable=False, server_default="0"),
+)
+"""Which relay leads a partition until when, fenced by `epoch`; `seq` is the last fact that the topic surely has."""
+
+relays: Final = sa.Table(
+    "relays",
+    metadata,
+    sa.Column("relay", sa.Text, primary_key=True),
+    sa.Column("expires_at", _time, nullable=False),
+)
+"""The relays that live, to share the partitions out among."""
+
+relay_audits: Final = sa.Table(
+    "relay_audits",
+    metadata,
+    sa.Column("partition", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("topic_id", sa.Text, nullable=False),
+    sa.Column("next_offset", sa.BigInteger, nullable=False),
+    sa.Column("whole", sa.BigInteger, nullable=False),
+    sa.Column("full_at", _time, nullable=False),
+)
+"""How far a partition of the topic was audited: the topic has every fact up to `whole` before `next_offset`."""

@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.e2e.served import free_port
+from tests.platform.servers import await_silence
 
 _SERVERS = Path(__file__).parents[1] / "scripts" / "servers.sh"
 _LACKS = "MYEVENTS_TEST_SEARCH_URL names no Elasticsearch to test on"
@@ -80,6 +81,7 @@ class PrivateElasticsearch:
         """`kill -9`."""
         self.signal(signal.SIGKILL)
         self.pid_file.unlink()
+        await_silence(self._port)
 
     def signal(self, which: signal.Signals) -> None:
         """Send it a signal."""

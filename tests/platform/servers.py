@@ -47,11 +47,7 @@ class Servers:
     def kill(self, name: Server) -> None:
         """`kill -9`, its children too, as when its machine is lost; returns once they are gone, and so is its port."""
         self._send(name, signal.SIGKILL)
-        end = time.monotonic() + _DYING
-        # Its threads go one after another, and any of them keeps the port.
-        while _listens(self._ports[name]):
-            assert time.monotonic() < end, f"{name} does not die"
-            time.sleep(0.02)
+        await_silence(self._ports[name])
 
     def pause(self, name: Server) -> None:
         """Stop it where it is: its connections stay, and nothing answers."""
@@ -96,10 +92,15 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def _listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
+def await_silence(port: int) -> None:
+    """Wait until nobody listens any more on the port of what was killed: threads go one after another, any keeps it."""
+    end = time.monotonic() + _DYING
+    while True:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            assert time.monotonic() < end, f"who listens on {port} does not die"
+            time.sleep(0.02)
+            continue
+        return
 
 
 def _free_ports() -> int:
