@@ -22,6 +22,7 @@ from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
 from tests.e2e.served import PROGRAM, Served, free_port, served, until
 from tests.kafka_topics import NEEDS_KAFKA, carried, own_topic, url_of, without_repeats
+from tests.platform.servers import await_silence
 
 pytestmark = NEEDS_KAFKA
 
@@ -49,6 +50,7 @@ class OwnKafka:
     def kill(self) -> None:
         """`kill -9`."""
         os.kill(int((self._directory / "kafka" / "pid").read_text()), signal.SIGKILL)
+        await_silence(self._port)
 
     def lose_all(self) -> None:
         """Stop it and delete its data."""
