@@ -116,12 +116,13 @@ async def _building(connection: Connection, model: ReadModel, partitions: int) -
 
 
 async def _drop(connection: Connection, model: ReadModel, build: int) -> None:
-    for table in MODELS[model.name]:
-        await connection.execute(f"drop table if exists {READ_SCHEMA}.{table.name}_{build:d}")
-    for registry in ("parked_streams", "checkpoints", "builds"):
+    # The checkpoints first, as whoever applies facts does: waiting for them with the tables in hand is a deadlock.
+    for registry in ("checkpoints", "parked_streams", "builds"):
         await connection.execute(
             f"delete from {READ_SCHEMA}.{registry} where model = $1 and build = $2", model.name, build
         )
+    for table in MODELS[model.name]:
+        await connection.execute(f"drop table if exists {READ_SCHEMA}.{table.name}_{build:d}")
 
 
 async def _live(connection: Connection, model: ReadModel) -> int:

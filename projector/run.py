@@ -155,13 +155,16 @@ class Projector:
     ) -> int:
         """Rows and checkpoint stand or fall together, so that neither needs to wait for the disk."""
         async with self._pool.acquire(timeout=5) as connection, connection.transaction():
-            seq: int = await connection.fetchval(
+            seq: int | None = await connection.fetchval(
                 """select seq, set_config('synchronous_commit', 'off', true) from read.checkpoints
                    where model = $1 and build = $2 and partition = $3 for update""",
                 model.name,
                 build,
                 partition,
             )
+            if seq is None:
+                # The build was dropped meanwhile: nothing of it has to be brought up.
+                return facts[-1].seq
             if seq != facts[0].seq - 1:
                 return seq
             # A statement of its own: what was parked while the lock was waited for is seen.
