@@ -17,8 +17,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit, urlunsplit
-from uuid import uuid4
 
 import asyncpg
 import uvloop
@@ -27,12 +25,11 @@ from rich.table import Table
 
 from benchmarks.hot_event import ANN, EVENT
 from benchmarks.latency import CALLERS
-from benchmarks.rebuild import history, put
+from benchmarks.rebuild import fresh_database, history, put
 from command.commands import EventRef
 from command.inputs import BookingInput, EventInput, take
 from command.service import CommandService
 from command.writer import Writer
-from migrations.run import migrate
 from myevents.log.kafka import KafkaLog
 from myevents.log.store import StoreLog
 from myevents.store import open_pool
@@ -46,27 +43,13 @@ from tests.topics import TestTopic, given_kafka, topic, url_of
 _PARTS = (0.5, 0.99, 0.999, 1.0)
 
 
-@asynccontextmanager
-async def _database() -> AsyncIterator[str]:
-    url, name = os.environ["MYEVENTS_TEST_DATABASE_URL"], f"benchmark_{uuid4().hex}"
-    server = await asyncpg.connect(url)
-    await server.execute(f"create database {name}")
-    try:
-        dsn = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))
-        await migrate(dsn)
-        yield dsn
-    finally:
-        await server.execute(f"drop database {name} with (force)")
-        await server.close()
-
-
 async def _applied(pool: asyncpg.Pool) -> int:
     return int(await pool.fetchval("select coalesce(sum(seq), 0) from read.checkpoints where model <> 'search'"))
 
 
 async def _catching_up(count: int, *, kafka: bool) -> float:
     """Facts a second, decoded, applied to three read models, and checked against the log."""
-    async with _database() as dsn, topic(given_kafka()) as made:
+    async with fresh_database(os.environ["MYEVENTS_TEST_DATABASE_URL"]) as dsn, topic(given_kafka()) as made:
         await put(dsn, history(count))
         pool = await open_pool(dsn, size=16)
         store = StoreLog(pool, PARTITIONS)
@@ -117,7 +100,7 @@ class _Lags:
 async def _lag(bookings: int, rate: int, events: int) -> tuple[float, _Lags]:
     """Book at that rate while relay and projector run; the rate that was reached, and how late rows were."""
     async with AsyncExitStack() as stack:
-        dsn = await stack.enter_async_context(_database())
+        dsn = await stack.enter_async_context(fresh_database(os.environ["MYEVENTS_TEST_DATABASE_URL"]))
         made = await stack.enter_async_context(topic(given_kafka()))
         pool = await open_pool(dsn)
         stack.push_async_callback(pool.close)
