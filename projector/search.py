@@ -124,7 +124,7 @@ class SearchProjector:
         done = 0
         while True:
             async with alone(self._pool) as connection:
-                rows = await connection.fetch("select stream_id from read.parked_streams where model = $1", NAME)
+                parked_before = await parked_streams(connection)
                 index = await self._builds.live()
                 await index.hold()
                 if ahead is None:
@@ -134,7 +134,7 @@ class SearchProjector:
                         {number: held.get(number, 0) for number in range(self._log.partitions)}
                     )
                 begun = time.time_ns()
-                taken = await take(index, self._log, ahead, {row[0] for row in rows})
+                taken = await take(index, self._log, ahead, parked_before)
                 for parked in taken.parked:
                     await _park(connection, parked)
                 await tell(connection, taken.checkpoints)
@@ -152,6 +152,12 @@ async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
         await connection.execute("set local idle_in_transaction_session_timeout = 0")
         await connection.execute("select pg_advisory_xact_lock(hashtext('myevents search'))")
         yield connection
+
+
+async def parked_streams(connection: Connection) -> set[str]:
+    """The streams that the index that serves has set aside."""
+    rows = await connection.fetch("select stream_id from read.parked_streams where model = $1", NAME)
+    return {row[0] for row in rows}
 
 
 async def tell(connection: Connection, checkpoints: Mapping[int, int]) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from contextlib import aclosing
 from typing import Final
 
 import asyncpg
 
 from myevents.log.port import Log
-from myevents.search.port import SearchBuilds, SearchIndex
+from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
 from projector.rebuild import BuildsDiffer, Progress, RebuildStopped
-from projector.search import NAME, alone, take, tell
+from projector.search import NAME, alone, parked_streams, take, tell
 from schema.read_models import EventRow
 
 _SHOWN: Final = 20
@@ -35,9 +35,13 @@ async def rebuild_search(
     async with alone(pool) as connection:
         # Whoever writes the live index waits from here on, queries do not: nobody sees it go back in time.
         live = await builds.live()
+        if await _may_write(live):
+            # Rows go before checkpoints: who was killed in between left rows that are ahead of them.
+            heads = await log.heads()
+            await _bring(new, log, heads, progress)
+            await _bring(live, log, heads, progress, parked=await parked_streams(connection))
         await live.refresh()
-        checkpoints = await live.checkpoints()
-        await _bring(new, log, checkpoints, progress)
+        await _bring(new, log, await live.checkpoints(), progress)
         differences = await _differences(live, new)
         if differences and not force:
             raise BuildsDiffer(NAME, differences)
@@ -73,12 +77,23 @@ async def drop_old(pool: asyncpg.Pool, builds: SearchBuilds) -> list[int]:
         return others
 
 
-async def _bring(index: SearchIndex, log: Log, targets: Mapping[int, int], progress: Progress) -> None:
+async def _may_write(index: SearchIndex) -> bool:
+    """Whether we do; where another process has its lock, each of its writes is whole, and it keeps the index up."""
+    try:
+        await index.hold()
+    except SearchUnavailable:
+        return False
+    return True
+
+
+async def _bring(
+    index: SearchIndex, log: Log, targets: Mapping[int, int], progress: Progress, *, parked: Collection[str] = ()
+) -> None:
     total = sum(targets.values())
     done = sum((await index.checkpoints()).values())
     progress(done, total)
     while True:
-        taken = await take(index, log, targets, (), batch=_BATCH)
+        taken = await take(index, log, targets, parked, batch=_BATCH)
         if taken.parked:
             first = taken.parked[0]
             raise RebuildStopped(f"search: {first.partition}:{first.seq} of {first.stream_id}: {first.reason}")

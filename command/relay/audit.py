@@ -210,7 +210,7 @@ async def repair(found: Findings, *, log: StoreLog, sender: KafkaSender) -> int:
             facts = await log.read_envelopes(found.partition, after, min(_RUN, last - after))
             if not facts:
                 break
-            acknowledged = await sender.send(found.partition, [(fact.stream.encode(), seal(fact)) for fact in facts])
+            acknowledged = sender.send(found.partition, [(fact.stream.encode(), seal(fact)) for fact in facts])
             if await acknowledged is None:
                 raise NotAcknowledged(f"Kafka did not acknowledge facts {after + 1} to {facts[-1].seq}.")
             after = facts[-1].seq

@@ -103,7 +103,7 @@ class Feed:
             records = [(envelope.stream.encode(), seal(envelope)) for envelope in envelopes]
             if not self._may_lead():
                 raise LeaseLapsed(f"the lease of partition {self.partition} ran out")
-            acknowledged = await self._sender.send(self.partition, records)
+            acknowledged = self._sender.send(self.partition, records)
             self._sent = envelopes[-1].seq
             self._under_way.append((self._sent, acknowledged))
             self._sent_some.set()

@@ -131,8 +131,11 @@ class Session:
     async def _hand_over(self, numbers: list[int]) -> None:
         """Another relay has come, and leads those from where we stop."""
         feeds = [self._feeds[number] for number in numbers if number in self._feeds]
-        for feed in feeds:
-            self._tasks[feed.partition].cancel()
+        ending = [self._tasks[feed.partition] for feed in feeds]
+        for task in ending:
+            task.cancel()
+        # Once they have ended, nothing is sent any more, and nobody else takes acknowledgements.
+        await asyncio.gather(*ending, return_exceptions=True)
         await self._drain(feeds)
         await self._record()
         given = {feed.partition: feed.epoch for feed in feeds if self._feeds.get(feed.partition) is feed}

@@ -51,14 +51,14 @@ class KafkaSender:
         """Give up what is still in flight."""
         await self._close()
 
-    async def send(self, partition: int, records: Sequence[Record]) -> asyncio.Future[int | None]:
-        """Put records behind each other into a partition.
+    def send(self, partition: int, records: Sequence[Record]) -> asyncio.Future[int | None]:
+        """Put records behind each other into a partition; who is cancelled after this still knows what is under way.
 
         What is returned is done once all of them are acknowledged, with the offset of the last; or with None once
-        one of them is known not to be, whatever has become of the others. Raises `KafkaError`.
+        one of them is known not to be, whatever has become of the others. It may raise `KafkaError`.
         """
         done: asyncio.Future[int | None] = self._loop.create_future()
-        await self._loop.run_in_executor(self._thread, self._send, partition, records, done)
+        self._thread.submit(self._send, partition, records, done)
         return done
 
     def _warm(self) -> None:
@@ -79,8 +79,12 @@ class KafkaSender:
 
     def _send(self, partition: int, records: Sequence[Record], done: asyncio.Future[int | None]) -> None:
         producer, topic = self._producer, self._address.topic
-        assert producer is not None
-        sent = [producer.send(topic, value, key, partition=partition) for key, value in records]
+        try:
+            assert producer is not None, "who sends has entered, and has not left"
+            sent = [producer.send(topic, value, key, partition=partition) for key, value in records]
+        except Exception as error:
+            self._tell(done, error)
+            return
         # The last one of a partition is settled last, so that one call back into the loop tells of all.
         sent[-1].add_both(lambda _: self._settled(sent, done))
 
@@ -88,9 +92,12 @@ class KafkaSender:
         failure = next((each for each in sent if not each.succeeded()), None)
         if failure is not None:
             _log.warning("kafka_send_failed", reason=type(failure.exception).__name__)
+        self._tell(done, sent[-1].value.offset if failure is None else None)
+
+    def _tell(self, done: asyncio.Future[int | None], outcome: int | Exception | None) -> None:
         with contextlib.suppress(RuntimeError):
             # The loop may have ended, and nobody waits any more.
-            self._loop.call_soon_threadsafe(_settle, done, sent[-1].value.offset if failure is None else None)
+            self._loop.call_soon_threadsafe(_settle, done, outcome)
 
     async def _close(self) -> None:
         try:
@@ -109,6 +116,10 @@ class KafkaSender:
             producer.close(timeout=0)
 
 
-def _settle(done: asyncio.Future[int | None], offset: int | None) -> None:
-    if not done.done():
-        done.set_result(offset)
+def _settle(done: asyncio.Future[int | None], outcome: int | Exception | None) -> None:
+    if done.done():
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)

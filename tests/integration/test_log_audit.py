@@ -62,7 +62,7 @@ async def put(address: KafkaAddress, sent: Sequence[Envelope | bytes]) -> None:
     """Have the topic carry these."""
     values = [each if isinstance(each, bytes) else seal(each) for each in sent]
     async with KafkaSender(address) as sender:
-        acknowledged = await sender.send(PARTITION, [(b"key", value) for value in values])
+        acknowledged = sender.send(PARTITION, [(b"key", value) for value in values])
         assert await acknowledged is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from command.relay.leases import Leases
 from command.relay.run import Relay
 from command.relay.schedule import EVERY, AuditSchedule
+from command.service import CommandService
 from myevents.log.kafka_address import KafkaAddress
 from myevents.log.store import StoreLog
 from myevents.log.topic import TopicUnfit, ensure_topic
@@ -96,6 +98,15 @@ async def seqs_in(address: KafkaAddress) -> Mapping[int, list[int]]:
     return {number: [fact.seq for fact in facts] for number, facts in (await carried(address)).items()}
 
 
+async def out_of_order_in(address: KafkaAddress) -> dict[int, list[tuple[int, int]]]:
+    """By partition, each seq that does not follow the one before it, after that one."""
+    found = {
+        number: [pair for pair in itertools.pairwise([0, *seqs]) if pair[1] != pair[0] + 1]
+        for number, seqs in (await seqs_in(address)).items()
+    }
+    return {number: pairs for number, pairs in found.items() if pairs}
+
+
 async def test_every_fact_arrives_once_and_in_order(database_url: str, topic: KafkaAddress) -> None:
     async with command_side(database_url) as service, relaying(database_url, topic) as relay:
         events = [await an_event(service, capacity=100) for _ in range(20)]
@@ -129,24 +140,28 @@ async def test_relays_share_the_partitions_out_and_nothing_is_sent_twice_when_th
     database_url: str, topic: KafkaAddress
 ) -> None:
     async with command_side(database_url) as service, relaying(database_url, topic) as one:
-        event = await an_event(service, capacity=5000)
-        booking = asyncio.create_task(_booked_slowly(service, event, 1500))
+        events = [await an_event(service, capacity=100_000) for _ in range(32)]
+        booking = [asyncio.create_task(_booked_again_and_again(service, event)) for event in events]
         await led_by(one)
-        async with relaying(database_url, topic) as other:
-            await led_by(one, other)
-            async with relaying(database_url, topic) as third:
-                await led_by(one, other, third)
-            await led_by(one, other)
-        await led_by(one)
-        await booking
+        for _ in range(3):
+            async with relaying(database_url, topic) as other:
+                await led_by(one, other)
+                async with relaying(database_url, topic) as third:
+                    await led_by(one, other, third)
+                await led_by(one, other)
+            await led_by(one)
+        for task in booking:
+            task.cancel()
+        await asyncio.wait(booking)
         heads = await relayed(database_url)
-    assert await seqs_in(topic) == {number: list(range(1, head + 1)) for number, head in heads.items()}
+    assert await out_of_order_in(topic) == {}
+    assert {number: len(seqs) for number, seqs in (await seqs_in(topic)).items()} == heads
 
 
-async def _booked_slowly(service: object, event: str, seats: int) -> None:
-    for _ in range(seats):
-        await book(service, event, 1)  # type: ignore[arg-type]
-        await asyncio.sleep(0.002)
+async def _booked_again_and_again(service: CommandService, event: str) -> None:
+    while True:
+        await book(service, event, 1)
+        await asyncio.sleep(0.02)
 
 
 async def test_a_relay_that_was_fenced_off_moves_no_cursor(database_url: str) -> None:

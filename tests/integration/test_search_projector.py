@@ -219,3 +219,21 @@ async def test_a_rebuild_that_differs_is_not_swapped_in(database_url: str, side:
     forced = await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None, force=True)
     assert forced == [f"event {event} changed"]
     assert await side.breaches() == []
+
+
+async def test_rows_that_a_killed_writer_left_ahead_of_the_checkpoints_do_not_stop_a_rebuild(
+    database_url: str, side: Side
+) -> None:
+    await side.projector.prepare()
+    live = await side.builds.live()
+    async with command_side(database_url) as service:
+        event = await an_event(service)
+        await side.projector.catch_up()
+        before = await live.checkpoints()
+        await book(service, event, 2)
+    await side.projector.catch_up()
+    await live.write([], [], before)
+    await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None)
+    assert await side.builds.serving() == 2
+    assert (await all_events(await side.builds.live()))[event].seats_booked == 2
+    assert await side.breaches() == []
