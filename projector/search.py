@@ -37,6 +37,12 @@ PAUSE: Final = 0.1
 POLL: Final = 2.0
 """Seconds between two looks at the log when no notice comes."""
 
+FOLLOWERS_WAIT: Final = 2.0
+"""Seconds that who follows the log waits for his turn, before he waits for the next one."""
+
+UPKEEP_WAIT: Final = 60.0
+"""Seconds that a command waits for its turn: a round takes long where much is to be taken in, or the index is slow."""
+
 _DEADLINE: Final = 5.0
 _log = structlog.get_logger()
 _PASSING: Final = (
@@ -146,11 +152,18 @@ class SearchProjector:
 
 
 @asynccontextmanager
-async def alone(pool: asyncpg.Pool) -> AsyncIterator[Connection]:
-    """One writer of the index that serves at a time, and no swap meanwhile; ends with the process that held it."""
+async def alone(pool: asyncpg.Pool, *, wait: float = FOLLOWERS_WAIT) -> AsyncIterator[Connection]:
+    """One writer of the index that serves at a time, and no swap meanwhile; ends with the process that held it.
+
+    Raises `asyncpg.LockNotAvailableError` after `wait` seconds.
+    """
     async with pool.acquire(timeout=_DEADLINE) as connection, connection.transaction():
-        await connection.execute("set local idle_in_transaction_session_timeout = 0")
-        await connection.execute("select pg_advisory_xact_lock(hashtext('myevents search'))")
+        await connection.execute(
+            "select set_config('idle_in_transaction_session_timeout', '0', true),"
+            " set_config('lock_timeout', $1, true)",
+            f"{wait:.0f}s",
+        )
+        await connection.execute("select pg_advisory_xact_lock(hashtext('myevents search'))", timeout=wait + _DEADLINE)
         yield connection
 
 

@@ -11,7 +11,7 @@ import asyncpg
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
 from projector.rebuild import BuildsDiffer, Progress, RebuildStopped
-from projector.search import NAME, alone, parked_streams, take, tell
+from projector.search import NAME, UPKEEP_WAIT, alone, parked_streams, take, tell
 from schema.read_models import EventRow
 
 _SHOWN: Final = 20
@@ -32,7 +32,7 @@ async def rebuild_search(
     new = await builds.open(build)
     # The live index is what the new one is compared with, so it never runs ahead of it.
     await _bring(new, log, await (await builds.live()).checkpoints(), progress)
-    async with alone(pool) as connection:
+    async with alone(pool, wait=UPKEEP_WAIT) as connection:
         # Whoever writes the live index waits from here on, queries do not: nobody sees it go back in time.
         live = await builds.live()
         if await _may_write(live):
@@ -59,7 +59,7 @@ async def go_back(log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> None:
         raise RebuildStopped("search has no old index to go back to")
     old = await builds.open(older[-1])
     await _bring(old, log, await log.heads(), lambda _done, _total: None)
-    async with alone(pool) as connection:
+    async with alone(pool, wait=UPKEEP_WAIT) as connection:
         live = await builds.live()
         await live.refresh()
         await _bring(old, log, await live.checkpoints(), lambda _done, _total: None)
@@ -69,7 +69,7 @@ async def go_back(log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> None:
 
 async def drop_old(pool: asyncpg.Pool, builds: SearchBuilds) -> list[int]:
     """Delete the indexes that do not serve, after which there is no going back; their numbers."""
-    async with alone(pool):
+    async with alone(pool, wait=UPKEEP_WAIT):
         serving = await builds.serving()
         others = [build for build in await builds.existing() if build != serving]
         for build in others:

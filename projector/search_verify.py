@@ -12,7 +12,7 @@ from myevents.log.port import Log
 from myevents.search.port import SearchBuilds
 from projector.fold import EventsFold
 from projector.model import Connection, UnfitFact
-from projector.search import NAME, alone
+from projector.search import NAME, UPKEEP_WAIT, alone
 from schema.facts import RecordedFact
 from schema.read_models import EventRow
 
@@ -25,11 +25,11 @@ async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -
     folding = _Folding(log)
     try:
         # Most of the log is folded while the index goes on.
-        async with alone(pool) as connection:
+        async with alone(pool, wait=UPKEEP_WAIT) as connection:
             index = await builds.live()
             checkpoints, parked = await index.checkpoints(), await _parked(connection)
         await folding.come_to(checkpoints, parked)
-        async with alone(pool) as connection:
+        async with alone(pool, wait=UPKEEP_WAIT) as connection:
             index = await builds.live()
             await index.refresh()
             checkpoints, parked = await index.checkpoints(), await _parked(connection)

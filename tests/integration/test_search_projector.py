@@ -21,7 +21,7 @@ from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds, SearchQuery
 from myevents.store import open_pool
 from projector.rebuild import BuildsDiffer, RebuildStopped
-from projector.search import SearchProjector
+from projector.search import FOLLOWERS_WAIT, SearchProjector, alone
 from projector.search_rebuild import drop_old, go_back, rebuild_search
 from projector.search_verify import verify_search
 from schema.tables import PARTITIONS
@@ -237,3 +237,21 @@ async def test_rows_that_a_killed_writer_left_ahead_of_the_checkpoints_do_not_st
     assert await side.builds.serving() == 2
     assert (await all_events(await side.builds.live()))[event].seats_booked == 2
     assert await side.breaches() == []
+
+
+async def test_a_rebuild_waits_for_its_turn_longer_than_followers_do(side: Side) -> None:
+    await side.projector.prepare()
+
+    async def a_slow_round() -> None:
+        async with alone(side.pool):
+            held.set()
+            await asyncio.sleep(FOLLOWERS_WAIT + 1)
+
+    held = asyncio.Event()
+    writing = asyncio.create_task(a_slow_round())
+    await held.wait()
+    with pytest.raises(asyncpg.LockNotAvailableError):
+        await side.projector.catch_up()
+    await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None)
+    await writing
+    assert await side.builds.serving() == 2

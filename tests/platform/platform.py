@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import asyncpg
 import httpx
@@ -17,7 +18,7 @@ from tests.e2e.served import PROGRAM, Served
 from tests.platform.servers import Servers
 
 SAMPLE: Final = Path(__file__).parents[2] / "data" / "conferences.jsonl"
-SERVICES: Final = ("command", "relay", "relay", "projector", "projector", "query")
+SERVICES: Final = ("command", "relay", "projector", "query")
 _SECONDS: Final = 600
 
 
@@ -35,20 +36,13 @@ class Platform:
             "MYEVENTS_CACHE_URL": self.servers.url("redis"),
         }
         self.services: dict[str, Served] = {}
-        for name in SERVICES:
-            number = sum(known.startswith(name) for known in self.services) + 1
+        for name, number in itertools.product(SERVICES, (1, 2)):
             log = directory / f"{name}-{number}.log"
             self.services[f"{name} {number}"] = Served("", log, name, settings=self.settings)
 
-    @property
-    def command_url(self) -> str:
-        """Where commands are taken."""
-        return self.services["command 1"].url
-
-    @property
-    def query_url(self) -> str:
-        """Where queries are answered."""
-        return self.services["query 1"].url
+    def urls(self, service: Literal["command", "query"]) -> list[str]:
+        """Where the two answer that do the same."""
+        return [self.services[f"{service} {number}"].url for number in (1, 2)]
 
     async def start(self) -> None:
         """Start the servers, migrate, start every service, and wait until all are ready."""
@@ -81,7 +75,7 @@ class Platform:
 
     async def ask(self, query: str, headers: Mapping[str, str] | None = None) -> dict[str, Any]:
         """The data that the query service answers; raises `AssertionError` where it answers errors."""
-        async with httpx.AsyncClient(base_url=self.query_url, timeout=15) as client:
+        async with httpx.AsyncClient(base_url=self.urls("query")[0], timeout=15) as client:
             answer = (await client.post("/graphql", json={"query": query}, headers=headers)).json()
         assert "errors" not in answer, answer
         data: dict[str, Any] = answer["data"]
