@@ -69,8 +69,18 @@ class Membership:
 
     def poll(self) -> dict[TopicPartition, list[Any]]:
         """What has come, and before that what a rebalance changes; raises `NotJoined`."""
+        self._take_up_what_waited()
         records: dict[TopicPartition, list[Any]] = self._consumer.poll(timeout_ms=self._patience(), max_records=RECORDS)
         return records
+
+    def _take_up_what_waited(self) -> None:
+        """Have the library hand over what it kept of partitions that were paused and go on.
+
+        It looks for that only where it has no batch in hand, and does not let go of a batch that is used up.
+        """
+        fetcher = self._consumer._fetcher
+        if not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
 
     def changes(self, known: Collection[int]) -> Iterable[tuple[bool, int]]:
         """What is ours (again) or no longer since the last call, as seen by who knew those partitions as ours."""

@@ -98,6 +98,25 @@ async def test_facts_are_handed_over_no_faster_than_they_are_taken(empty_topic: 
     assert log.irregularities.holes == 0
 
 
+async def test_a_partition_that_had_to_wait_goes_on_also_when_another_one_came_first(empty_topic: Logs) -> None:
+    topic, log = carried(empty_topic)
+    many, other = 3 * consuming.ROOM, (HERE + 1) % PARTITIONS
+    await empty_topic.append(many - FACTS, carried=False)
+    await topic.copy(empty_topic.store, HERE, 0)
+    checkpoints = {HERE: 0, other: 0}
+    async with asyncio.timeout(30):
+        while (await log.ahead(checkpoints)).get(HERE, 0) < consuming.ROOM:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(1)
+    await topic.send(other, [b"rubbish"])
+    async with asyncio.timeout(30):
+        while not log.irregularities.malformed:
+            await log.ahead(checkpoints)
+            await asyncio.sleep(0.1)
+    assert seqs(await empty_topic.followed(0, many)) == list(range(1, many + 1))
+    assert log.irregularities.holes == 0
+
+
 async def test_two_members_share_the_partitions_and_the_one_that_stays_takes_all(
     empty_topic: Logs, stack: AsyncExitStack
 ) -> None:
