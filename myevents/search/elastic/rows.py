@@ -59,7 +59,7 @@ class Rows:
     async def each(self, query: Query) -> AsyncGenerator[list[EventRow], None]:
         """The rows of all events that the query finds, by id, in batches."""
         opened = await self._cluster.ask(
-            lambda client: client.open_point_in_time(index=self._target, keep_alive=_KEPT), _Opened
+            lambda client: client.open_point_in_time(index=self._target, keep_alive=_KEPT), _Opened, patient=True
         )
         state, after = opened.id, list[Any]()
         try:
