@@ -1,9 +1,10 @@
 """How fast one process brings the read models up from Kafka, and how late rows are while people book.
 
-`python -m benchmarks.following [FACTS] [--bookings BOOKINGS] [--rate RATE]`, with Kafka at MYEVENTS_TEST_LOG_URL and
-PostgreSQL at MYEVENTS_TEST_DATABASE_URL: takes a database and a topic of its own, and drops them afterwards. The lag
-is taken from a booking's answer to the notice of the checkpoint that has its row; relay and projector are processes of
-their own, the callers are in this one. All rows are checked in the end.
+`python -m benchmarks.following [FACTS] [--bookings BOOKINGS] [--rate RATE] [--http]`, with Kafka at
+MYEVENTS_TEST_LOG_URL and PostgreSQL at MYEVENTS_TEST_DATABASE_URL: takes a database and a topic of its own, and drops
+them afterwards. The lag is taken from a booking's answer to the notice of the checkpoint that has its row; relay and
+projector are processes of their own. The callers are in this one, and so is what records their bookings, or with --http
+a command service. All rows are checked in the end.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import uvloop
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.booking import Book, in_process, over_http
 from benchmarks.hot_event import ANN, EVENT
 from benchmarks.latency import CALLERS
 from benchmarks.rebuild import fresh_database, history, put
 from command.commands import EventRef
-from command.inputs import BookingInput, EventInput, take
+from command.inputs import EventInput, take
 from command.service import CommandService
 from command.writer import Writer
 from myevents.log.kafka import KafkaLog
@@ -97,7 +99,7 @@ class _Lags:
         return sorted(found)
 
 
-async def _lag(bookings: int, rate: int, events: int) -> tuple[float, _Lags]:
+async def _lag(bookings: int, rate: int, events: int, *, http: bool) -> tuple[float, _Lags]:
     """Book at that rate while relay and projector run; the rate that was reached, and how late rows were."""
     async with AsyncExitStack() as stack:
         dsn = await stack.enter_async_context(fresh_database(os.environ["MYEVENTS_TEST_DATABASE_URL"]))
@@ -116,7 +118,8 @@ async def _lag(bookings: int, rate: int, events: int) -> tuple[float, _Lags]:
         done = await asyncio.gather(*(service.create_event(ANN, wish) for _ in range(events)))
         ids = [each.answer.id for each in done if isinstance(each.answer, EventRef)]
         await _all_applied(pool)
-        reached = await _booked(service, ids, bookings, rate, lags)
+        async with over_http(dsn) if http else in_process(service) as book:
+            reached = await _booked(book, ids, bookings, rate, lags)
         await _all_applied(pool)
         await asyncio.sleep(0.5)
         store = StoreLog(pool, PARTITIONS)
@@ -152,14 +155,13 @@ async def _all_applied(pool: asyncpg.Pool) -> None:
             await asyncio.sleep(0.1)
 
 
-async def _booked(service: CommandService, ids: Sequence[str], bookings: int, rate: int, lags: _Lags) -> float:
-    one, numbers, begun = BookingInput(seats=1), iter(range(bookings)), time.perf_counter()
+async def _booked(book: Book, ids: Sequence[str], bookings: int, rate: int, lags: _Lags) -> float:
+    numbers, begun = iter(range(bookings)), time.perf_counter()
 
     async def caller() -> None:
         for number in numbers:
             await asyncio.sleep(max(0.0, begun + number / rate - time.perf_counter()))
-            accepted = await service.book_seats(ANN, ids[number % len(ids)], one)
-            partition, seq = accepted.position.split(":")
+            partition, seq = (await book(ids[number % len(ids)])).split(":")
             lags.answered[int(partition), int(seq)] = time.perf_counter()
 
     await asyncio.gather(*(caller() for _ in range(CALLERS)))
@@ -176,7 +178,7 @@ def _shown(title: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]
     Console().print(table)
 
 
-async def _main(facts: int, bookings: int, rate: int) -> None:
+async def _main(facts: int, bookings: int, rate: int, *, http: bool) -> None:
     speeds = {
         name: (f"{await _catching_up(facts, kafka=kafka):,.0f}",)
         for name, kafka in (("from Kafka", True), ("from the store", False))
@@ -184,12 +186,17 @@ async def _main(facts: int, bookings: int, rate: int) -> None:
     _shown(f"{facts:,} facts into three read models, one process", ["facts a second"], speeds)
     rows = {}
     for name, events in (("1,000 events", 1000), ("one event", 1)):
-        reached, lags = await _lag(bookings, rate, events)
+        reached, lags = await _lag(bookings, rate, events, http=http)
         taken = lags.of("bookings")
         at = [f"{taken[min(len(taken) - 1, int(len(taken) * part))] * 1000:.0f}" for part in _PARTS]
         rows[name] = (f"{reached:,.0f}", *at)
     columns = ["bookings a second", "p50 ms", "p99 ms", "p99.9 ms", "most ms"]
-    _shown(f"From a booking's answer to its row, through relay, Kafka and projector; {rate:,}/s wanted", columns, rows)
+    way = "over HTTP" if http else "in process"
+    _shown(
+        f"From a booking's answer to its row, through relay, Kafka and projector; {rate:,}/s wanted {way}",
+        columns,
+        rows,
+    )
 
 
 if __name__ == "__main__":
@@ -197,5 +204,6 @@ if __name__ == "__main__":
     parser.add_argument("facts", nargs="?", type=int, default=100_000)
     parser.add_argument("--bookings", type=int, default=40_000)
     parser.add_argument("--rate", type=int, default=4000)
+    parser.add_argument("--http", action="store_true")
     given = parser.parse_args()
-    sys.exit(uvloop.run(_main(given.facts, given.bookings, given.rate)))
+    sys.exit(uvloop.run(_main(given.facts, given.bookings, given.rate, http=given.http)))

@@ -23,13 +23,22 @@ class Connection:
 
     async def send(self, method: str, path: str, body: bytes, *headers: str) -> int:
         """Send a request; the answer's status, its body read and dropped."""
+        return int((await self.head_of(method, path, body, *headers)).split(b" ", 2)[1])
+
+    async def head_of(self, method: str, path: str, body: bytes, *headers: str) -> bytes:
+        """Send a request; the answer's head in small letters, its body read and dropped."""
         lines = [f"{method} {path} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}", *headers, "", ""]
         self._writer.write("\r\n".join(lines).encode() + body)
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await self._reader.readexactly(int(length.split(b":")[1]))
-        return int(head.split(b" ", 2)[1])
+        head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
+        await self._reader.readexactly(int(header(head, b"content-length")))
+        return head
 
     def close(self) -> None:
         """Hang up."""
         self._writer.close()
+
+
+def header(head: bytes, name: bytes) -> bytes:
+    """What a head says under a name in small letters; raises `StopIteration` where it does not."""
+    line = next(line for line in head.split(b"\r\n") if line.startswith(name + b":"))
+    return line.partition(b":")[2].strip()

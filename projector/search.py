@@ -34,6 +34,9 @@ BATCH: Final = 5000
 PAUSE: Final = 0.1
 """Seconds between two commits: each waits for the disk some 15 times."""
 
+LONGEST_REST: Final = 2.0
+"""Seconds of rest at most: a round that took long may have been one of a process that was stopped meanwhile."""
+
 POLL: Final = 2.0
 """Seconds between two looks at the log when no notice comes."""
 
@@ -108,20 +111,26 @@ class SearchProjector:
     async def run(self) -> None:
         """Follow the log until cancelled; what passes by itself is waited for."""
         clock = asyncio.get_running_loop().time
+        told = ""
         while True:
             try:
                 await self.prepare()
+                told = ""
                 while True:
                     begun = clock()
                     if not await self.catch_up():
                         await self._log.changed(POLL)
                     else:
-                        await asyncio.sleep(max(PAUSE, self._builds.rest * (clock() - begun)))
+                        await asyncio.sleep(rest_after(clock() - begun, self._builds.rest))
             except _PASSING as error:
                 if isinstance(error, asyncpg.LockNotAvailableError):
                     # Another process writes it: to wait for it is all there is to do.
                     self._following.turned(NAME)
-                _log.warning("search_waits", reason=type(error).__name__, told=str(error))
+                reason = f"{type(error).__name__}: {error}"
+                if reason != told:
+                    # Who waits for another process's lock would say so every second.
+                    _log.warning("search_waits", reason=type(error).__name__, told=str(error))
+                told = reason
                 await asyncio.sleep(random.uniform(0.2, 1.5))
 
     async def catch_up(self) -> int:
@@ -151,6 +160,11 @@ class SearchProjector:
             done += taken.facts
 
 
+def rest_after(taken: float, share: float) -> float:
+    """Seconds to rest after commits that took that long, `share` of it, so that much else is done by this machine."""
+    return min(max(PAUSE, share * taken), LONGEST_REST)
+
+
 @asynccontextmanager
 async def alone(pool: asyncpg.Pool, *, wait: float = FOLLOWERS_WAIT) -> AsyncIterator[Connection]:
     """One writer of the index that serves at a time, and no swap meanwhile; ends with the process that held it.
@@ -159,8 +173,7 @@ async def alone(pool: asyncpg.Pool, *, wait: float = FOLLOWERS_WAIT) -> AsyncIte
     """
     async with pool.acquire(timeout=_DEADLINE) as connection, connection.transaction():
         await connection.execute(
-            "select set_config('idle_in_transaction_session_timeout', '0', true),"
-            " set_config('lock_timeout', $1, true)",
+            "select set_config('idle_in_transaction_session_timeout', '0', true), set_config('lock_timeout', $1, true)",
             f"{wait:.0f}s",
         )
         await connection.execute("select pg_advisory_xact_lock(hashtext('myevents search'))", timeout=wait + _DEADLINE)

@@ -21,7 +21,7 @@ from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds, SearchQuery
 from myevents.store import open_pool
 from projector.rebuild import BuildsDiffer, RebuildStopped
-from projector.search import FOLLOWERS_WAIT, SearchProjector, alone
+from projector.search import FOLLOWERS_WAIT, LONGEST_REST, PAUSE, SearchProjector, alone, rest_after
 from projector.search_rebuild import drop_old, go_back, rebuild_search
 from projector.search_verify import verify_search
 from schema.tables import PARTITIONS
@@ -255,3 +255,9 @@ async def test_a_rebuild_waits_for_its_turn_longer_than_followers_do(side: Side)
     await rebuild_search(side.log, side.pool, side.builds, lambda _done, _total: None)
     await writing
     assert await side.builds.serving() == 2
+
+
+def test_an_index_that_was_slow_once_is_not_long_behind() -> None:
+    assert rest_after(0.001, 3.0) == PAUSE
+    assert rest_after(0.2, 3.0) == pytest.approx(0.6)
+    assert rest_after(60.0, 3.0) == LONGEST_REST
