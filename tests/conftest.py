@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -16,6 +17,10 @@ import pytest
 
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that runs these in the background has all that they start ignore Ctrl-C, which some tests send.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def in_database(url: str, name: str) -> str:
