@@ -45,9 +45,9 @@ from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
 from projector.run import NAME as MODELS
 from projector.run import Projector, read_models, sharing
-from projector.search import NAME as SEARCH
-from projector.search import VERSION as SEARCH_VERSION
 from projector.search import SearchProjector
+from projector.search_registry import NAME as SEARCH
+from projector.search_registry import VERSION as SEARCH_VERSION
 from query.answers import Answers
 from query.cursors import Cursors
 from query.graphql.sdl import sdl

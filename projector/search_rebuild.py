@@ -11,7 +11,8 @@ import asyncpg
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
 from projector.rebuild import BuildsDiffer, Progress, RebuildStopped
-from projector.search import NAME, UPKEEP_WAIT, alone, parked_streams, take, tell
+from projector.search_folding import take
+from projector.search_registry import NAME, UPKEEP_WAIT, alone, parked_streams, tell
 from schema.read_models import EventRow
 
 _SHOWN: Final = 20

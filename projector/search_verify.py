@@ -12,7 +12,7 @@ from myevents.log.port import Log
 from myevents.search.port import SearchBuilds
 from projector.fold import EventsFold
 from projector.model import Connection, UnfitFact
-from projector.search import NAME, UPKEEP_WAIT, alone
+from projector.search_registry import NAME, UPKEEP_WAIT, alone
 from schema.facts import RecordedFact
 from schema.read_models import EventRow
 

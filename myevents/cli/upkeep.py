@@ -24,7 +24,8 @@ from projector import rebuild as rebuilds
 from projector import search_rebuild
 from projector.model import ReadModel
 from projector.run import Projector, read_models
-from projector.search import NAME, SearchProjector
+from projector.search import SearchProjector
+from projector.search_registry import NAME
 from projector.search_verify import verify_search
 from projector.verify import verify as verified
 

@@ -22,7 +22,7 @@ from myevents.search.elastic.bulk import Bulk, RowRefused
 from myevents.search.elastic.cluster import Cluster
 from myevents.search.elastic.documents import puts
 from myevents.search.port import SearchIndex, SearchQuery, SearchUnavailable
-from projector.search import take
+from projector.search_folding import take
 from schema.event_filter import EventFilter
 from schema.read_models import LocationRow
 from tests.command_side import ANN, a_location, an_event, command_side

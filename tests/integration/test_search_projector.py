@@ -21,8 +21,9 @@ from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.search.port import SearchBuilds, SearchQuery
 from myevents.store import open_pool
 from projector.rebuild import BuildsDiffer, RebuildStopped
-from projector.search import FOLLOWERS_WAIT, LONGEST_REST, PAUSE, SearchProjector, alone, rest_after
+from projector.search import LONGEST_REST, PAUSE, SearchProjector, rest_after
 from projector.search_rebuild import drop_old, go_back, rebuild_search
+from projector.search_registry import FOLLOWERS_WAIT, alone
 from projector.search_verify import verify_search
 from schema.tables import PARTITIONS
 from tests.command_side import ANN, a_location, an_event, book, command_side
