@@ -16,7 +16,7 @@ from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchUnavailable
 from myevents.telemetry.read_models import Following
 from projector.search_folding import take
-from projector.search_registry import NAME, VERSION, alone, park, parked_streams, tell
+from projector.search_registry import NAME, VERSION, alone, park, set_aside, tell
 
 PAUSE: Final = 0.1
 """Seconds between two commits: each waits for the disk some 15 times."""
@@ -101,7 +101,7 @@ class SearchProjector:
         done = 0
         while True:
             async with alone(self._pool) as connection:
-                parked_before = await parked_streams(connection)
+                parked_before = await set_aside(connection)
                 index = await self._builds.live()
                 await index.hold()
                 if ahead is None:

@@ -12,7 +12,7 @@ from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
 from projector.rebuild import BuildsDiffer, Progress, RebuildStopped
 from projector.search_folding import take
-from projector.search_registry import NAME, UPKEEP_WAIT, alone, parked_streams, tell
+from projector.search_registry import NAME, UPKEEP_WAIT, alone, set_aside, tell
 from schema.read_models import EventRow
 
 _SHOWN: Final = 20
@@ -36,13 +36,11 @@ async def rebuild_search(
     async with alone(pool, wait=UPKEEP_WAIT) as connection:
         # Whoever writes the live index waits from here on, queries do not: nobody sees it go back in time.
         live = await builds.live()
-        if await _may_write(live):
-            # Rows go before checkpoints: who was killed in between left rows that are ahead of them.
-            heads = await log.heads()
-            await _bring(new, log, heads, progress)
-            await _bring(live, log, heads, progress, parked=await parked_streams(connection))
         await live.refresh()
-        await _bring(new, log, await live.checkpoints(), progress)
+        # Rows go before checkpoints: who was killed in between left rows that are ahead of them.
+        targets = await log.heads() if await _may_write(live) else await live.checkpoints()
+        await _bring(new, log, targets, progress)
+        await _bring(live, log, targets, progress, parked=await set_aside(connection))
         differences = await _differences(live, new)
         if differences and not force:
             raise BuildsDiffer(NAME, differences)

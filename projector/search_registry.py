@@ -52,10 +52,10 @@ async def alone(pool: asyncpg.Pool, *, wait: float = FOLLOWERS_WAIT) -> AsyncIte
         yield connection
 
 
-async def parked_streams(connection: Connection) -> set[str]:
-    """The streams that the index that serves has set aside."""
-    rows = await connection.fetch("select stream_id from read.parked_streams where model = $1", NAME)
-    return {row[0] for row in rows}
+async def set_aside(connection: Connection) -> dict[str, str]:
+    """The streams that the index that serves has parked, and why."""
+    rows = await connection.fetch("select stream_id, reason from read.parked_streams where model = $1", NAME)
+    return {row[0]: row[1] for row in rows}
 
 
 async def park(connection: Connection, parked: Parked) -> None:

@@ -11,8 +11,8 @@ from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds
 from projector.fold import EventsFold
-from projector.model import Connection, UnfitFact
-from projector.search_registry import NAME, UPKEEP_WAIT, alone
+from projector.model import UnfitFact
+from projector.search_registry import UPKEEP_WAIT, alone, set_aside
 from schema.facts import RecordedFact
 from schema.read_models import EventRow
 
@@ -27,12 +27,12 @@ async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -
         # Most of the log is folded while the index goes on.
         async with alone(pool, wait=UPKEEP_WAIT) as connection:
             index = await builds.live()
-            checkpoints, parked = await index.checkpoints(), await _parked(connection)
+            checkpoints, parked = await index.checkpoints(), await set_aside(connection)
         await folding.come_to(checkpoints, parked)
         async with alone(pool, wait=UPKEEP_WAIT) as connection:
             index = await builds.live()
             await index.refresh()
-            checkpoints, parked = await index.checkpoints(), await _parked(connection)
+            checkpoints, parked = await index.checkpoints(), await set_aside(connection)
             await folding.come_to(checkpoints, parked)
             batches = index.in_order()
             rows: list[EventRow] = await anext(batches, [])
@@ -86,11 +86,6 @@ class _Folding:
             self._fold.take(fact)
         except UnfitFact as error:
             raise _Unfolded(f"The log does not fold: {error}.") from error
-
-
-async def _parked(connection: Connection) -> dict[str, str]:
-    rows = await connection.fetch("select stream_id, reason from read.parked_streams where model = $1", NAME)
-    return {row[0]: row[1] for row in rows}
 
 
 def _breach(key: str, expected: Struct | None, found: EventRow | None) -> dict[str, str]:
