@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from benchmarks.hot_event import ANN
 from benchmarks.latency import CALLERS
-from benchmarks.plain_http import Connection, header
+from benchmarks.plain_http import connections, header
 from benchmarks.service import service
 from command.inputs import BookingInput
 from command.service import CommandService
@@ -30,8 +30,7 @@ async def in_process(commands: CommandService) -> AsyncIterator[Book]:
 @asynccontextmanager
 async def over_http(dsn: str) -> AsyncIterator[Book]:
     """With a command service of its own, for as many callers at once as there are connections."""
-    async with service(["-m", "myevents", "command"], dsn) as port:
-        free = [await Connection.open(port) for _ in range(CALLERS)]
+    async with service(["-m", "myevents", "command"], dsn) as port, connections(port, CALLERS) as free:
 
         async def book(event: str) -> str:
             connection = free.pop()
@@ -43,5 +42,3 @@ async def over_http(dsn: str) -> AsyncIterator[Book]:
             return header(head, b"myevents-position").decode()
 
         yield book
-        for connection in free:
-            connection.close()

@@ -15,7 +15,7 @@ import uvloop
 
 from benchmarks.hot_event import EVENT
 from benchmarks.latency import CALLERS, measure, show
-from benchmarks.plain_http import Connection
+from benchmarks.plain_http import connections
 from benchmarks.service import service
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
@@ -70,18 +70,15 @@ async def _baseline(dsn: str, bookings: int) -> tuple[float, list[float]]:
 
 
 async def _load(port: int, path: str, bookings: int) -> tuple[float, list[float]]:
-    free = [await Connection.open(port) for _ in range(CALLERS)]
+    async with connections(port, CALLERS) as free:
 
-    async def book(_: int) -> None:
-        connection = free.pop()
-        status = await connection.post(path, b'{"seats": 1}', USER)
-        assert status == 201, status
-        free.append(connection)
+        async def book(_: int) -> None:
+            connection = free.pop()
+            status = await connection.post(path, b'{"seats": 1}', USER)
+            assert status == 201, status
+            free.append(connection)
 
-    result = await measure(bookings, book)
-    for connection in free:
-        connection.close()
-    return result
+        return await measure(bookings, book)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 
 class Connection:
@@ -36,6 +38,17 @@ class Connection:
     def close(self) -> None:
         """Hang up."""
         self._writer.close()
+
+
+@asynccontextmanager
+async def connections(port: int, count: int) -> AsyncIterator[list[Connection]]:
+    """So many connections, to be taken from the list and put back; hung up at the end."""
+    opened = [await Connection.open(port) for _ in range(count)]
+    try:
+        yield list(opened)
+    finally:
+        for connection in opened:
+            connection.close()
 
 
 def header(head: bytes, name: bytes) -> bytes:
