@@ -121,5 +121,6 @@ def _settle(done: asyncio.Future[int | None], outcome: int | Exception | None) -
         return
     if isinstance(outcome, Exception):
         done.set_exception(outcome)
+        done.exception()  # Marks it as heard of: who sent this may be gone.
     else:
         done.set_result(outcome)
