@@ -98,11 +98,11 @@ async def seqs_in(address: KafkaAddress) -> Mapping[int, list[int]]:
     return {number: [fact.seq for fact in facts] for number, facts in (await carried(address)).items()}
 
 
-async def out_of_order_in(address: KafkaAddress) -> dict[int, list[tuple[int, int]]]:
+def out_of_order(carried_seqs: Mapping[int, list[int]]) -> dict[int, list[tuple[int, int]]]:
     """By partition, each seq that does not follow the one before it, after that one."""
     found = {
         number: [pair for pair in itertools.pairwise([0, *seqs]) if pair[1] != pair[0] + 1]
-        for number, seqs in (await seqs_in(address)).items()
+        for number, seqs in carried_seqs.items()
     }
     return {number: pairs for number, pairs in found.items() if pairs}
 
@@ -154,8 +154,9 @@ async def test_relays_share_the_partitions_out_and_nothing_is_sent_twice_when_th
             task.cancel()
         await asyncio.wait(booking)
         heads = await relayed(database_url)
-    assert await out_of_order_in(topic) == {}
-    assert {number: len(seqs) for number, seqs in (await seqs_in(topic)).items()} == heads
+    arrived = await seqs_in(topic)
+    assert out_of_order(arrived) == {}
+    assert {number: len(seqs) for number, seqs in arrived.items()} == heads
 
 
 async def _booked_again_and_again(service: CommandService, event: str) -> None:
