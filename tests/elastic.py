@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -16,10 +14,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.e2e.served import free_port
-from tests.platform.servers import await_silence
+from tests.platform.servers import Servers
 
-_SERVERS = Path(__file__).parents[1] / "scripts" / "servers.sh"
 _LACKS = "MYEVENTS_TEST_SEARCH_URL names no Elasticsearch to test on"
 
 
@@ -46,19 +42,9 @@ class PrivateElasticsearch:
     PASSWORD: Final = "hush-hush"
 
     def __init__(self, directory: Path) -> None:
-        self._own = directory / "elasticsearch"
-        self._port = free_port()
-        self._environment = {
-            **os.environ,
-            "SERVERS_DIR": str(directory),
-            "ELASTICSEARCH_PORT": str(self._port),
-            "ELASTICSEARCH_PASSWORD": self.PASSWORD,
-        }
-
-    @property
-    def ca(self) -> str:
+        self._servers = Servers(directory, "elasticsearch", ELASTICSEARCH_PASSWORD=self.PASSWORD)
+        self.ca = str(directory / "elasticsearch" / "config" / "tls" / "cert.pem")
         """The file of the authority that vouches for it."""
-        return str(self._own / "config" / "tls" / "cert.pem")
 
     @property
     def url(self) -> str:
@@ -67,33 +53,27 @@ class PrivateElasticsearch:
 
     def url_of(self, who: str) -> str:
         """Where it is, for somebody."""
-        return f"https://{who}127.0.0.1:{self._port}/private"
+        return f"https://{who}127.0.0.1:{self._servers.port('elasticsearch')}/private"
 
     def start(self) -> None:
         """Start it, again too, and wait until it listens."""
-        self._run("up")
+        self._servers.start()
 
     def stop(self) -> None:
         """Stop it."""
-        self._run("down")
+        self._servers.stop()
 
     def kill(self) -> None:
         """`kill -9`."""
-        self.signal(signal.SIGKILL)
-        self.pid_file.unlink()
-        await_silence(self._port)
+        self._servers.kill("elasticsearch")
 
-    def signal(self, which: signal.Signals) -> None:
-        """Send it a signal."""
-        os.kill(int(self.pid_file.read_text()), which)
+    def pause(self) -> None:
+        """Stop it where it is."""
+        self._servers.pause("elasticsearch")
 
-    @property
-    def pid_file(self) -> Path:
-        """Where its process is named."""
-        return self._own / "pid"
-
-    def _run(self, act: str) -> None:
-        subprocess.run([_SERVERS, act, "elasticsearch"], env=self._environment, check=True, timeout=180)
+    def resume(self) -> None:
+        """Let it go on."""
+        self._servers.resume("elasticsearch")
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import random
-import shutil
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ import httpx
 import pytest
 
 from command.service import CommandService
-from myevents.log.kafka_address import KafkaAddress
+from myevents.log.kafka_address import KafkaAddress, kafka_address
 from myevents.log.store import StoreLog
 from myevents.search.embedded.builds import EmbeddedBuilds
 from myevents.store import open_pool
@@ -24,11 +22,10 @@ from projector.search_verify import verify_search
 from projector.verify import verify
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
-from tests.e2e.served import Served, free_port, served, until
+from tests.e2e.served import Served, served, until
 from tests.e2e.test_serving import ANN, EVENT
+from tests.platform.servers import Servers
 from tests.topics import create, given_kafka, topic, url_of, writing
-
-SERVERS = Path(__file__).parents[2] / "scripts" / "servers.sh"
 
 
 class Following:
@@ -174,56 +171,45 @@ async def test_a_projector_that_slept_and_lost_its_partitions_changes_nothing_wh
     assert await following.breaches(tmp_path) == []
 
 
-class OwnKafka:
-    """A Kafka that nobody else uses, to be stopped."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port = free_port()
-        self._environment = {**os.environ, "SERVERS_DIR": str(directory), "KAFKA_PORT": str(self.port)}
-
-    async def up(self) -> None:
-        """Start it; it keeps what it had."""
-        await self._told("up")
-
-    async def down(self) -> None:
-        """Stop it."""
-        await self._told("down")
-
-    async def _told(self, what: str) -> None:
-        done = await asyncio.create_subprocess_exec(SERVERS, what, "kafka", env=self._environment)
-        async with asyncio.timeout(120):
-            assert await done.wait() == 0
+@asynccontextmanager
+async def own_kafka(directory: Path) -> AsyncIterator[tuple[Servers, KafkaAddress]]:
+    """A Kafka that nobody else uses, to be stopped, with a topic."""
+    kafka = Servers(directory, "kafka")
+    try:
+        await asyncio.to_thread(kafka.start)
+        address = kafka_address(f"{kafka.url('kafka')}?topic=facts&replication=1")
+        assert address is not None
+        await create(address)
+        yield kafka, address
+    finally:
+        await asyncio.to_thread(kafka.stop)
 
 
 async def test_a_projector_waits_for_kafka_and_catches_up_by_itself(
     database_url: str, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
-    kafka = OwnKafka(tmp_path / "servers")
+    kafka, address = await stack.enter_async_context(own_kafka(tmp_path / "servers"))
     sent: dict[int, int] = {}
-    address = KafkaAddress(servers=(f"127.0.0.1:{kafka.port}",), topic="facts", replication=1)
-    await kafka.up()
-    stack.push_async_callback(kafka.down)
-    await create(address)
     following = await stack.enter_async_context(followable(database_url, address))
     projector = Projecting(following, tmp_path, "projector")
     stack.callback(projector.stop)
-    await kafka.down()
+    await asyncio.to_thread(kafka.stop)
     # It starts without Kafka, and waits for it.
     await projector.start()
     await asyncio.sleep(3)
     for _ in range(2):
-        await kafka.up()
+        await asyncio.to_thread(kafka.start)
         async with writing(address) as topic:
             async with meanwhile(following.book(), topic.relay(following.log, sent)):
                 await shares((projector, 16))
                 await asyncio.sleep(2)
             async with meanwhile(topic.relay(following.log, sent)):
                 await until(following.caught_up, 60)
-        await kafka.down()
+        await asyncio.to_thread(kafka.stop)
         async with meanwhile(following.book()):
             await asyncio.sleep(3)
         assert not await following.caught_up()
-    await kafka.up()
+    await asyncio.to_thread(kafka.start)
     async with writing(address) as topic, meanwhile(topic.relay(following.log, sent)):
         await until(following.caught_up, 60)
     assert projector.stop() == 0
@@ -254,11 +240,7 @@ async def test_one_process_with_kafka_shows_at_a_position_what_was_booked(
 async def test_a_projector_goes_on_when_kafka_has_lost_everything_and_is_filled_again(
     database_url: str, tmp_path: Path, stack: AsyncExitStack
 ) -> None:
-    kafka = OwnKafka(tmp_path / "servers")
-    address = KafkaAddress(servers=(f"127.0.0.1:{kafka.port}",), topic="facts", replication=1)
-    await kafka.up()
-    stack.push_async_callback(kafka.down)
-    await create(address)
+    kafka, address = await stack.enter_async_context(own_kafka(tmp_path / "servers"))
     following = await stack.enter_async_context(followable(database_url, address))
     projector = Projecting(following, tmp_path, "projector")
     stack.callback(projector.stop)
@@ -266,9 +248,9 @@ async def test_a_projector_goes_on_when_kafka_has_lost_everything_and_is_filled_
     async with writing(address) as topic, meanwhile(following.book(), topic.relay(following.log, {})):
         await shares((projector, 16))
         await asyncio.sleep(2)
-    await kafka.down()
-    shutil.rmtree(tmp_path / "servers" / "kafka" / "data")
-    await kafka.up()
+    await asyncio.to_thread(kafka.stop)
+    kafka.forget("kafka")
+    await asyncio.to_thread(kafka.start)
     await create(address)
     async with writing(address) as topic, meanwhile(topic.relay(following.log, {})):
         async with meanwhile(following.book()):

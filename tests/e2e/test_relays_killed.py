@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -16,46 +15,17 @@ import pytest
 
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
-from myevents.log.kafka_address import KafkaAddress
+from myevents.log.kafka_address import KafkaAddress, kafka_address
 from myevents.log.topic import ensure_topic
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, book, command_side
-from tests.e2e.served import PROGRAM, Served, free_port, served, until
+from tests.e2e.served import PROGRAM, Served, served, until
 from tests.kafka_topics import NEEDS_KAFKA, carried, own_topic, url_of, without_repeats
-from tests.platform.servers import await_silence
+from tests.platform.servers import Servers
 
 pytestmark = NEEDS_KAFKA
 
 KILLS = 10
-SCRIPT = Path(__file__).parents[2] / "scripts" / "servers.sh"
-
-
-class OwnKafka:
-    """A Kafka of the test's own, to be killed."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._port = free_port()
-        self._environment = os.environ | {"SERVERS_DIR": str(directory), "KAFKA_PORT": str(self._port)}
-        self.address = KafkaAddress(servers=(f"127.0.0.1:{self._port}",))
-
-    def start(self) -> None:
-        """Start it on what it had, and wait until it listens."""
-        subprocess.run([SCRIPT, "up", "kafka"], env=self._environment, check=True, timeout=120)
-
-    def stop(self) -> None:
-        """Let it end."""
-        subprocess.run([SCRIPT, "down", "kafka"], env=self._environment, check=True, timeout=60)
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        os.kill(int((self._directory / "kafka" / "pid").read_text()), signal.SIGKILL)
-        await_silence(self._port)
-
-    def lose_all(self) -> None:
-        """Stop it and delete its data."""
-        self.stop()
-        shutil.rmtree(self._directory / "kafka" / "data")
 
 
 @pytest.fixture
@@ -65,9 +35,9 @@ async def topic() -> AsyncIterator[KafkaAddress]:
 
 
 @pytest.fixture
-def kafka(tmp_path: Path) -> Iterator[OwnKafka]:
-    """A Kafka that runs."""
-    own = OwnKafka(tmp_path / "servers")
+def kafka(tmp_path: Path) -> Iterator[Servers]:
+    """A Kafka of the test's own that runs, to be killed."""
+    own = Servers(tmp_path / "servers", "kafka")
     own.start()
     try:
         yield own
@@ -224,24 +194,27 @@ async def _not_led_by(database_url: str, relay: str) -> bool:
 
 
 async def test_a_killed_kafka_loses_nothing_and_is_filled_again_when_its_data_are_lost(
-    database_url: str, tmp_path: Path, kafka: OwnKafka
+    database_url: str, tmp_path: Path, kafka: Servers
 ) -> None:
-    with served(database_url, tmp_path, "relay", told(kafka.address)) as relay:
+    address = kafka_address(kafka.url("kafka"))
+    assert address is not None
+    with served(database_url, tmp_path, "relay", told(address)) as relay:
         async with bookings(database_url):
             await relay.start()
             await sent_more(database_url)
             for _ in range(2):
-                kafka.kill()
+                kafka.kill("kafka")
                 await asyncio.sleep(1)
                 await asyncio.to_thread(kafka.start)
                 await sent_more(database_url)
-        await check_copy(database_url, kafka.address)
-        topic = await ensure_topic(kafka.address, PARTITIONS)
+        await check_copy(database_url, address)
+        topic = await ensure_topic(address, PARTITIONS)
         async with bookings(database_url):
-            await asyncio.to_thread(kafka.lose_all)
+            await asyncio.to_thread(kafka.stop)
+            kafka.forget("kafka")
             await asyncio.to_thread(kafka.start)
             await until(lambda: _another_topic(database_url, topic), within=60)
-        await check_copy(database_url, kafka.address)
+        await check_copy(database_url, address)
 
 
 async def test_a_relay_goes_on_by_itself_when_the_store_was_killed(directory: Path, topic: KafkaAddress) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -100,7 +99,7 @@ async def test_one_that_hangs_is_waited_for_no_longer_than_the_deadline(
     async with followed(side), command_side(database_url) as service:
         event = await an_event(service, capacity=1000)
         await until(lambda: shows(side, event, 0))
-        private_elasticsearch.signal(signal.SIGSTOP)
+        private_elasticsearch.pause()
         try:
             await book(service, event, 5)
             begun = time.monotonic()
@@ -108,6 +107,6 @@ async def test_one_that_hangs_is_waited_for_no_longer_than_the_deadline(
                 await (await side.builds.live()).search(SearchQuery(text="talk"))
             assert time.monotonic() - begun < 5
         finally:
-            private_elasticsearch.signal(signal.SIGCONT)
+            private_elasticsearch.resume()
         await until(lambda: shows(side, event, 5))
     assert await side.breaches() == []

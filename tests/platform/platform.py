@@ -110,5 +110,5 @@ class Platform:
         for service in self.services.values():
             service.resume()
             service.stop()
-        self.servers.close()
-        self.read_servers.close()
+        self.servers.stop()
+        self.read_servers.stop()

@@ -28,17 +28,22 @@ _PIDS: Final[dict[Server, str]] = {"postgres": "postgres/data/postmaster.pid"}
 class Servers:
     """Some of the servers, with state in `directory` and on ports that nobody else has."""
 
-    def __init__(self, directory: Path, *names: Server) -> None:
+    def __init__(self, directory: Path, *names: Server, **settings: str) -> None:
+        """`settings` are variables that the script knows."""
         directory.mkdir(parents=True, exist_ok=True)
         # Where the tests run as root, some servers do not, and must be able to enter.
         directory.chmod(0o711)
-        self._directory = directory
+        self._directory, self._settings = directory, settings
         self.names = names
         self._ports = {name: _free_ports() for name in names}
 
     def url(self, name: Server) -> str:
         """Where it answers."""
         return _URLS[name].format(self._ports[name])
+
+    def port(self, name: Server) -> int:
+        """Where it listens."""
+        return self._ports[name]
 
     def start(self, *names: Server) -> None:
         """Start those, or all, and wait until they listen."""
@@ -47,7 +52,7 @@ class Servers:
     def kill(self, name: Server) -> None:
         """`kill -9`, its children too, as when its machine is lost; returns once they are gone, and so is its port."""
         self._send(name, signal.SIGKILL)
-        await_silence(self._ports[name])
+        _await_silence(self._ports[name])
 
     def pause(self, name: Server) -> None:
         """Stop it where it is: its connections stay, and nothing answers."""
@@ -61,8 +66,8 @@ class Servers:
         """Delete all that a server which does not run has kept."""
         shutil.rmtree(self._directory / name / "data")
 
-    def close(self) -> None:
-        """Stop all of them."""
+    def stop(self) -> None:
+        """Stop all of them; they keep what they had."""
         for name in self.names:
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 self.resume(name)
@@ -72,7 +77,7 @@ class Servers:
         ports = {f"{name.upper()}_PORT": str(port) for name, port in self._ports.items()}
         subprocess.run(
             [SCRIPT, act, *names],
-            env={**os.environ, **ports, "SERVERS_DIR": str(self._directory)},
+            env={**os.environ, **ports, **self._settings, "SERVERS_DIR": str(self._directory)},
             check=True,
             timeout=_SECONDS,
             stdin=subprocess.DEVNULL,
@@ -92,7 +97,7 @@ def _children(pid: int) -> list[int]:
     return []
 
 
-def await_silence(port: int) -> None:
+def _await_silence(port: int) -> None:
     """Wait until nobody listens any more on the port of what was killed: threads go one after another, any keeps it."""
     end = time.monotonic() + _DYING
     while True:
