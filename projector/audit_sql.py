@@ -171,7 +171,8 @@ _DURING: Final = """tstzrange(
 
 MISPLACED: Final = f"""
 with {ALL}, {LOCATIONS}, {EVENTS}, held as (
-  select id, hall_id, capacity, starts_at, ends_at, {_DURING} as during from event_rows where status <> 'CANCELLED' and hall_id is not null
+  select id, hall_id, capacity, starts_at, ends_at, {_DURING} as during
+  from event_rows where status <> 'CANCELLED' and hall_id is not null
 )
 select format('Event %s has %s seats in hall %s, which has %s', held.id, held.capacity, held.hall_id,
   coalesce(hall ->> 'capacity', 'been removed'))

@@ -10,7 +10,8 @@ from msgspec import Struct
 from myevents.log.port import Log
 from myevents.search.port import SearchIndex
 from projector import events, locations
-from projector.model import UnfitFact, traceparents_of
+from projector.faults import FOLD_FAULTS, reason_of
+from projector.model import traceparents_of
 from projector.search_registry import Parked
 from schema.facts import EventCreated, EventMoved, LocationFact, RecordedFact, UnreadableFact
 from schema.read_models import EventRow, LocationRow
@@ -83,8 +84,8 @@ class _Folding(Struct):
                 row = self.events.get(fact.stream_id)
                 if row is None or row.version < fact.version:
                     self.events[fact.stream_id] = events.fold(row, fact)
-        except UnfitFact as error:
-            self._park(fact, str(error))
+        except FOLD_FAULTS as error:
+            self._park(fact, reason_of(error))
 
     def _park(self, fact: RecordedFact | UnreadableFact, reason: str) -> None:
         self.parked[fact.stream_id] = Parked(fact.stream_id, fact.partition, fact.seq, reason)

@@ -10,6 +10,7 @@ from msgspec import Struct
 from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds
+from projector.faults import FOLD_FAULTS
 from projector.fold import EventsFold
 from projector.model import UnfitFact
 from projector.search_registry import UPKEEP_WAIT, alone, set_aside
@@ -84,8 +85,9 @@ class _Folding:
     def _take(self, fact: RecordedFact) -> None:
         try:
             self._fold.take(fact)
-        except UnfitFact as error:
-            raise _Unfolded(f"The log does not fold: {error}.") from error
+        except FOLD_FAULTS as error:
+            named = str(error) if isinstance(error, UnfitFact) else f"{fact.position} of {fact.stream_id}"
+            raise _Unfolded(f"The log does not fold: {named}.") from error
 
 
 def _breach(key: str, expected: Struct | None, found: EventRow | None) -> dict[str, str]:
