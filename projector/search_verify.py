@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from typing import Final
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from myevents.errors import MyEventsError
@@ -16,6 +18,8 @@ from projector.model import UnfitFact
 from projector.search_registry import UPKEEP_WAIT, alone, set_aside
 from schema.facts import RecordedFact
 from schema.read_models import EventRow
+
+_UNREADABLE: Final = "search has a row that cannot be read: rebuild the index."
 
 
 async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> list[str]:
@@ -39,12 +43,17 @@ async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -
             rows: list[EventRow] = await anext(batches, [])
     except _Unfolded as error:
         return [str(error)]
+    except msgspec.MsgspecError:
+        return [_UNREADABLE]
     expected = folding.events()
     problems = dict[str, str]()
-    while rows:
-        for row in rows:
-            problems |= _breach(row.id, expected.pop(row.id, None), row)
-        rows = await anext(batches, [])
+    try:
+        while rows:
+            for row in rows:
+                problems |= _breach(row.id, expected.pop(row.id, None), row)
+            rows = await anext(batches, [])
+    except msgspec.MsgspecError:
+        return [_UNREADABLE]
     for key, missing in expected.items():
         problems |= _breach(key, missing, None)
     told = [f"search has parked {stream}: {reason}." for stream, reason in sorted(parked.items())]

@@ -26,6 +26,7 @@ from projector.parked import parked_streams, retry
 from projector.rebuild import BuildsDiffer, RebuildStopped, rebuild
 from projector.run import Projector, read_models
 from projector.search import SearchProjector
+from projector.search_rebuild import rebuild_search
 from projector.search_verify import verify_search
 from projector.verify import verify
 from schema.facts import EventPublished, RecordedFact
@@ -221,3 +222,33 @@ async def test_a_projector_that_does_not_advance_in_one_partition_is_not_ready_w
     await projector.catch_up()
     await projector.catch_up()
     assert await following.amiss() is None
+
+
+async def test_a_row_of_the_index_that_cannot_be_read_parks_its_stream_alone_and_a_rebuild_replaces_it(
+    database_url: str, pool: asyncpg.Pool, log: StoreLog, directory: Path
+) -> None:
+    builds = EmbeddedBuilds(directory)
+    search = SearchProjector(log=log, pool=pool, builds=builds)
+    await search.prepare()
+    async with command_side(database_url) as service:
+        event, other = await an_event(service), await an_event(service)
+        await search.catch_up()
+        index = await builds.live()
+        row = (await index.events([event]))[event]
+        await index.write([replace(row, capacity="many")], [], await index.checkpoints())
+        for each in (event, other):
+            await book(service, each, 1)
+        await search.catch_up()
+        await book(service, event, 1)
+        await search.catch_up()
+    parked = await pool.fetch("select stream_id, reason from read.parked_streams where model = 'search'")
+    assert [tuple(row) for row in parked] == [(event, "a row of the index cannot be read")]
+    assert (await index.events([other]))[other].seats_booked == 1
+    assert await verify_search(log=log, pool=pool, builds=builds) == [
+        "search has a row that cannot be read: rebuild the index."
+    ]
+    with pytest.raises(BuildsDiffer, match="a row of the live index that cannot be read"):
+        await rebuild_search(log, pool, builds, quiet)
+    assert await rebuild_search(log, pool, builds, quiet, force=True)
+    assert await verify_search(log=log, pool=pool, builds=builds) == []
+    await builds.close()
