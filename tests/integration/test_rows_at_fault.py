@@ -162,9 +162,8 @@ async def test_the_last_second_and_offsets_with_seconds_are_read_whatever_the_zo
     database_url: str,
 ) -> None:
     owner = await asyncpg.connect(database_url)
-    await owner.execute(
-        f"alter database {database_url.rpartition('/')[2].partition('?')[0]} set timezone = 'Europe/Berlin'"
-    )
+    name = await owner.fetchval("select current_database()")
+    await owner.execute(f"alter database {name} set timezone = 'Europe/Berlin'")
     await owner.close()
     times = {"starts_at": datetime(1889, 1, 1, tzinfo=UTC), "ends_at": LAST_SECOND}
     event = new_id("evt")
