@@ -15,12 +15,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from schema.ids import new_id
+from schema.sessions import SESSION_SETTINGS
 
 
 @asynccontextmanager
 async def lifespan(app: Starlette) -> AsyncIterator[None]:
     """Connections while it serves."""
-    async with asyncpg.create_pool(os.environ["MYEVENTS_DATABASE_URL"], min_size=24, max_size=24) as pool:
+    async with asyncpg.create_pool(
+        os.environ["MYEVENTS_DATABASE_URL"], min_size=24, max_size=24, server_settings=dict(SESSION_SETTINGS)
+    ) as pool:
         app.state.pool = pool
         yield
 

@@ -38,6 +38,7 @@ from myevents.store import open_pool
 from projector.run import Projector
 from projector.verify import verify
 from schema.read_tables import CHECKPOINTS_CHANNEL
+from schema.sessions import SESSION_SETTINGS
 from schema.tables import PARTITIONS
 from tests.e2e.served import PROGRAM
 from tests.topics import TestTopic, given_kafka, topic, url_of
@@ -107,7 +108,7 @@ async def _lag(bookings: int, rate: int, events: int, *, http: bool) -> tuple[fl
         pool = await open_pool(dsn)
         stack.push_async_callback(pool.close)
         lags = _Lags()
-        listener = await asyncpg.connect(dsn)
+        listener = await asyncpg.connect(dsn, server_settings=dict(SESSION_SETTINGS))
         stack.push_async_callback(listener.close)
         await listener.add_listener(CHECKPOINTS_CHANNEL, lags.notice)
         for name in ("projector", "relay"):

@@ -23,6 +23,7 @@ from myevents.embedded import EmbeddedPostgres
 from myevents.settings import Settings
 from myevents.store import open_pool
 from schema.ids import new_id
+from schema.sessions import SESSION_SETTINGS
 from schema.tables import PARTITIONS
 
 ANN = Caller(user_id="usr_ann")
@@ -67,7 +68,7 @@ async def _grouped(dsn: str, bookings: int, events: int) -> tuple[float, list[fl
 
 
 async def _tables(dsn: str, seats: int) -> asyncpg.Pool:
-    pool = await asyncpg.create_pool(dsn, min_size=CALLERS, max_size=CALLERS)
+    pool = await asyncpg.create_pool(dsn, min_size=CALLERS, max_size=CALLERS, server_settings=dict(SESSION_SETTINGS))
     await pool.execute("drop table if exists bench_booking, bench_event")
     await pool.execute("create table bench_event (id int primary key, seats_left int not null, version int not null)")
     await pool.execute("create table bench_booking (id text primary key, event_id int not null, seats int not null)")

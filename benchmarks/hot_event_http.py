@@ -19,6 +19,7 @@ from benchmarks.plain_http import connections
 from benchmarks.service import service
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
+from schema.sessions import SESSION_SETTINGS
 
 USER = "MyEvents-User: usr_ann"
 
@@ -46,7 +47,7 @@ async def _ours(dsn: str, bookings: int) -> tuple[float, list[float]]:
             result = await _load(port, f"/api/events/{event}/bookings", bookings)
             refused = await client.post(f"/api/events/{event}/bookings", json={"seats": 1})
             assert refused.json()["code"] == "SOLD_OUT", refused.text
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, server_settings=dict(SESSION_SETTINGS))
     booked = await connection.fetchval(
         "select count(*) from facts where stream_id = $1 and type = 'SeatsBooked'", event
     )
@@ -56,7 +57,7 @@ async def _ours(dsn: str, bookings: int) -> tuple[float, list[float]]:
 
 
 async def _baseline(dsn: str, bookings: int) -> tuple[float, list[float]]:
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, server_settings=dict(SESSION_SETTINGS))
     await connection.execute("create table bench_event (id int primary key, seats_left int not null)")
     await connection.execute("create table bench_booking (id text primary key, user_id text, seats int not null)")
     await connection.execute("insert into bench_event values (1, $1)", bookings)

@@ -24,6 +24,7 @@ from benchmarks.plain_http import Connection
 from benchmarks.service import service
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
+from schema.sessions import SESSION_SETTINGS
 
 SAMPLE = "data/conferences.jsonl"
 LIST = "{ events(first: 50) { nodes { id name startsAt seatsAvailable location { name city country } } } }"
@@ -131,7 +132,9 @@ async def _full_text(dsn: str, calls: int, callers: int) -> tuple[float, list[fl
     statement = """
       select id, name, starts_at, seats_available, location, ts_headline('simple', name, q), ts_rank(t, q)
       from bench_texts, websearch_to_tsquery('simple', $1) q where t @@ q order by 7 desc, starts_at, id limit 20"""
-    async with asyncpg.create_pool(dsn, min_size=callers, max_size=callers) as pool:
+    async with asyncpg.create_pool(
+        dsn, min_size=callers, max_size=callers, server_settings=dict(SESSION_SETTINGS)
+    ) as pool:
         await pool.execute(
             """create table if not exists bench_texts as select id, name, starts_at, seats_available, location,
                  to_tsvector('simple', concat_ws(' ', name, array_to_string(topics, ' '), city, country)) as t

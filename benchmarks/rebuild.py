@@ -39,6 +39,7 @@ from schema.facts import (
     TicketType,
 )
 from schema.ids import new_id, partition_of
+from schema.sessions import SESSION_SETTINGS
 from schema.tables import PARTITIONS
 
 _START = datetime(2027, 1, 1, tzinfo=UTC)
@@ -83,7 +84,7 @@ async def put(dsn: str, facts: Iterable[tuple[str, int, Fact]]) -> None:
         data, name = codec.encode(fact).decode(), codec.type_name(fact)
         return partition, heads[partition], stream, version, name, 1, data, metadata, _START
 
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, server_settings=dict(SESSION_SETTINGS))
     async with connection.transaction():
         coming = iter(facts)
         while chunk := [row(*each) for each in islice(coming, _CHUNK)]:
@@ -139,7 +140,7 @@ def _alone(count: int, took: Took) -> float:
 
 
 async def _check(dsn: str, bookings: int) -> None:
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, server_settings=dict(SESSION_SETTINGS))
     seats = await connection.fetchval("select sum(seats_booked) from read.events")
     rows = await connection.fetchval("select count(*) from read.bookings")
     await connection.close()
@@ -169,7 +170,7 @@ async def _on(url: str, directory: Path, count: int) -> None:
 async def fresh_database(url: str) -> AsyncIterator[str]:
     """A migrated database on the server of `url`, dropped at the end."""
     name = f"benchmark_{uuid4().hex}"
-    server = await asyncpg.connect(url)
+    server = await asyncpg.connect(url, server_settings=dict(SESSION_SETTINGS))
     await server.execute(f"create database {name}")
     try:
         dsn = urlunsplit(urlsplit(url)._replace(path=f"/{name}"))

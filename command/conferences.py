@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from command.event.commands import CreateEvent
+from command.event.times import FIRST_YEAR, LAST_YEAR, LONGEST_EVENT_DAYS
 from command.inputs import checked
 from command.location.commands import AddHall, CreateLocation
 from command.writer import Writer
@@ -194,8 +195,13 @@ def read(line: bytes) -> Conference:
         raise Refused(ErrorCode.INVALID_INPUT, f"{error}.") from None
     if conference.end_date is not None and conference.end_date < conference.start_date:
         raise Refused(ErrorCode.INVALID_INPUT, "It ends before it starts.", ("endDate",))
-    if max(conference.start_date, conference.end_date or conference.start_date) >= date(9999, 12, 31):
-        raise Refused(ErrorCode.INVALID_INPUT, "The date is out of range.", ("endDate",))
+    for field, day in (("startDate", conference.start_date), ("endDate", conference.end_date or conference.start_date)):
+        if not date(FIRST_YEAR, 1, 1) <= day < date(LAST_YEAR, 12, 31):
+            message = f"The date must be in the years {FIRST_YEAR} to {LAST_YEAR}, before the last day."
+            raise Refused(ErrorCode.INVALID_INPUT, message, (field,))
+    if conference.ends_at - conference.starts_at > timedelta(days=LONGEST_EVENT_DAYS):
+        message = f"It takes longer than {LONGEST_EVENT_DAYS} days."
+        raise Refused(ErrorCode.INVALID_INPUT, message, ("endDate",))
     if conference.city and not conference.country:
         raise Refused(ErrorCode.INVALID_INPUT, "A city needs its country.", ("country",))
     return conference

@@ -12,6 +12,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from schema.sessions import SESSION_SETTINGS
+
 # Any number that nobody else locks in this database.
 _LOCK: Final = 0x4D7945
 
@@ -27,7 +29,7 @@ async def migrate(dsn: str) -> None:
 
     async def connect() -> asyncpg.Connection:
         # By ourselves, since the driver takes URLs that SQLAlchemy does not, such as those of several hosts.
-        return await asyncpg.connect(dsn, timeout=_PATIENCE)
+        return await asyncpg.connect(dsn, timeout=_PATIENCE, server_settings=dict(SESSION_SETTINGS))
 
     engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=sa.NullPool)
     try:

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from schema import codec
 from schema.facts import SCHEMA_VERSIONS, Fact, Metadata
+from schema.sessions import SESSION_SETTINGS
 from schema.tables import APP_ROLE
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -76,6 +77,7 @@ async def open_pool(dsn: str, *, size: int = 8) -> asyncpg.Pool:
         init=as_app,
         reset=_keep,
         server_settings={
+            **SESSION_SETTINGS,
             "application_name": "myevents",
             "lock_timeout": "2000",
             "idle_in_transaction_session_timeout": "10000",

@@ -70,3 +70,7 @@ class Bookings:
             recorded.version,
             CONFIRMED,
         )
+
+    async def forget(self, connection: Connection, build: int, stream_id: str) -> None:
+        """Delete the rows of the event's bookings."""
+        await connection.execute(f"delete from read.bookings_{build:d} where event_id = $1", stream_id)

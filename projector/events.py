@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ def fold(row: EventRow | None, recorded: RecordedFact) -> EventRow:
         case EventPublished():
             return replace(row, status="PUBLISHED")
         case EventRescheduled():
-            return replace(row, starts_at=fact.starts_at, ends_at=fact.ends_at)
+            return replace(row, starts_at=fact.starts_at.astimezone(UTC), ends_at=fact.ends_at.astimezone(UTC))
         case EventMoved():
             return replace(row, location_id=fact.location_id, hall_id=fact.hall_id)
         case CapacityChanged():
@@ -107,6 +108,11 @@ class Events:
         if moved:
             await self._embed(connection, build, moved)
 
+    async def forget(self, connection: Connection, build: int, stream_id: str) -> None:
+        """Delete the event's row, or what the events' rows are given of a location."""
+        await connection.execute(f"delete from read.events_{build:d} where id = $1", stream_id)
+        await connection.execute(f"update read.event_locations_{build:d} set location = null where id = $1", stream_id)
+
     async def _locations(
         self, connection: Connection, build: int, facts: Sequence[RecordedFact]
     ) -> dict[str, LocationRow | None]:
@@ -153,8 +159,9 @@ def _created(recorded: RecordedFact, fact: EventCreated) -> EventRow:
         id=recorded.stream_id,
         **_details(fact.details),
         status="DRAFT",
-        starts_at=fact.starts_at,
-        ends_at=fact.ends_at,
+        # An offset may carry a time beyond the year 9999, where no row can be read: that is an error of the fact.
+        starts_at=fact.starts_at.astimezone(UTC),
+        ends_at=fact.ends_at.astimezone(UTC),
         time_zone=fact.time_zone,
         online=fact.online,
         capacity=fact.capacity,

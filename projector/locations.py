@@ -58,3 +58,7 @@ class Locations:
         for fact in ours:
             rows[fact.stream_id] = fold(rows.get(fact.stream_id), fact)
         await upsert(connection, table, list(rows.values()))
+
+    async def forget(self, connection: Connection, build: int, stream_id: str) -> None:
+        """Delete the location's row."""
+        await connection.execute(f"delete from read.locations_{build:d} where id = $1", stream_id)

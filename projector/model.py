@@ -30,7 +30,10 @@ class ReadModel(Protocol):
     version: int
 
     async def apply(self, connection: Connection, build: int, facts: Sequence[RecordedFact]) -> None:
-        """Bring facts of one partition, in order, into the tables of `build`; raises `UnfitFact`."""
+        """Bring facts of one partition, in order, into the tables of `build`; raises `projector.faults.AT_FAULT`."""
+
+    async def forget(self, connection: Connection, build: int, stream_id: str) -> None:
+        """Delete the rows that `build` has of a stream, so that all its facts can be applied again."""
 
 
 async def load(connection: Connection, table: str, kind: type[Row], ids: Collection[str]) -> dict[str, Row]:

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from myevents.errors import MyEventsError
 from myevents.log.port import Log
-from projector.model import Connection, ReadModel
+from projector.faults import AT_FAULT, reason_of
+from projector.model import Connection, ReadModel, UnfitFact
 from projector.patience import patiently
-from projector.run import AT_FAULT, reason_of
 from schema.facts import RecordedFact, UnreadableFact
 
 BATCH: Final = 1000
@@ -53,6 +53,8 @@ async def parked_streams(pool: asyncpg.Pool, model: str | None = None, stream: s
 async def retry(parked: ParkedStream, model: ReadModel, log: Log, pool: asyncpg.Pool) -> str | None:
     """Apply what the build lacks of the stream, all of it or nothing; None, or why it stays parked.
 
+    Rows of the stream that cannot be read are deleted, and all its facts applied from the first one on.
+
     May be done while projectors run: it holds the checkpoint of the stream's partition, and so do they.
     """
     if parked.version != model.version:
@@ -89,23 +91,36 @@ async def _held(connection: Connection, parked: ParkedStream) -> int | None:
 
 
 async def _applied(connection: Connection, parked: ParkedStream, model: ReadModel, log: Log, head: int) -> str | None:
+    (first,) = await log.read(parked.partition, parked.seq - 1, 1)
     try:
-        async with connection.transaction():
-            async for facts in _facts(log, parked, head):
-                await model.apply(connection, parked.build, facts)
-    except _Unreadable as error:
+        await _apply_after(connection, parked, model, log, first.version - 1, head)
+    except (_Unreadable, UnfitFact) as error:
         return str(error)
-    except AT_FAULT as error:
-        return reason_of(error)
+    except AT_FAULT:
+        try:
+            await _apply_after(connection, parked, model, log, 0, head)
+        except _Unreadable as error:
+            return str(error)
+        except AT_FAULT as error:
+            return reason_of(error)
     return None
 
 
-async def _facts(log: Log, parked: ParkedStream, head: int) -> AsyncIterator[list[RecordedFact]]:
-    """The stream's facts from the one that could not be applied up to `head`, in batches."""
-    (first,) = await log.read(parked.partition, parked.seq - 1, 1)
-    version, facts = first.version - 1, list[RecordedFact | UnreadableFact]()
+async def _apply_after(
+    connection: Connection, parked: ParkedStream, model: ReadModel, log: Log, version: int, head: int
+) -> None:
+    """Apply the stream's facts after `version` up to the seq `head`; after 0, in place of the rows that there are."""
+    async with connection.transaction():
+        if version == 0:
+            await model.forget(connection, parked.build, parked.stream_id)
+        async for facts in _facts(log, parked.stream_id, version, head):
+            await model.apply(connection, parked.build, facts)
+
+
+async def _facts(log: Log, stream_id: str, version: int, head: int) -> AsyncIterator[list[RecordedFact]]:
+    """The stream's facts after `version` up to the seq `head`, in batches."""
     while True:
-        facts = [fact for fact in await log.read_stream(parked.stream_id, version, BATCH) if fact.seq <= head]
+        facts = [fact for fact in await log.read_stream(stream_id, version, BATCH) if fact.seq <= head]
         if not facts:
             return
         version = facts[-1].version

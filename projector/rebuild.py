@@ -12,6 +12,7 @@ import asyncpg
 from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from projector import builds
+from projector.faults import AT_FAULT, reason_of
 from projector.model import Connection, ReadModel
 from projector.patience import patiently
 from projector.run import Projector
@@ -24,7 +25,6 @@ BATCH: Final = 5000
 _WORKERS: Final = 4
 _SHOWN: Final = 20
 _SECONDS: Final = 600.0
-_AT_FAULT: Final = (MyEventsError, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
 
 Progress = Callable[[int, int], None]
 
@@ -181,9 +181,31 @@ async def _apply(model: ReadModel, build: int, pool: asyncpg.Pool, facts: list[R
 
     try:
         await patiently(at_once)
-    except _AT_FAULT as error:
-        first, last = readable[0].position, readable[-1].position
-        raise RebuildStopped(f"{model.name}: {error} (in the facts {first} to {last})") from error
+    except MyEventsError as error:
+        raise RebuildStopped(f"{model.name}: {error}{_span(readable)}") from error
+    except AT_FAULT as error:
+        culprit = await _culprit(model, build, pool, readable)
+        raise RebuildStopped(f"{model.name}: {culprit or reason_of(error)}{_span(readable)}") from error
+
+
+def _span(facts: list[RecordedFact]) -> str:
+    return f" (in the facts {facts[0].position} to {facts[-1].position})"
+
+
+async def _culprit(model: ReadModel, build: int, pool: asyncpg.Pool, facts: list[RecordedFact]) -> str | None:
+    """The first fact that cannot be applied, with its stream and the reason; applies one by one, and rolls back."""
+    async with pool.acquire(timeout=5) as connection:
+        attempt = connection.transaction()
+        await attempt.start()
+        try:
+            for fact in facts:
+                try:
+                    await _apply_in(connection, model, build, [fact])
+                except AT_FAULT as error:
+                    return f"{fact.position} {type(fact.fact).__name__} of {fact.stream_id}: {reason_of(error)}"
+        finally:
+            await attempt.rollback()
+    return None
 
 
 async def _apply_in(connection: Connection, model: ReadModel, build: int, facts: list[RecordedFact]) -> None:

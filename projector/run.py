@@ -19,8 +19,9 @@ from myevents.telemetry.read_models import Following
 from projector import builds
 from projector.bookings import Bookings
 from projector.events import Events
+from projector.faults import AT_FAULT, reason_of
 from projector.locations import Locations
-from projector.model import Connection, ReadModel, UnfitFact, traceparents_of
+from projector.model import Connection, ReadModel, traceparents_of
 from projector.patience import COLLISIONS
 from schema.facts import RecordedFact, UnreadableFact
 from schema.read_tables import CHECKPOINTS_CHANNEL
@@ -36,9 +37,6 @@ POLL: Final = 2.0
 
 _log = structlog.get_logger()
 
-AT_FAULT: Final = (UnfitFact, asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-"""What tells that a fact cannot be applied, however often it is tried."""
-
 
 def read_models() -> tuple[ReadModel, ...]:
     """All of them."""
@@ -48,11 +46,6 @@ def read_models() -> tuple[ReadModel, ...]:
 def sharing(models: Sequence[ReadModel]) -> str:
     """The name of those who share the log's partitions out: of one version, as each keeps up its own builds alone."""
     return f"projector.{'-'.join(str(model.version) for model in models)}"
-
-
-def reason_of(error: Exception) -> str:
-    """Why a fact cannot be applied. What the database says of it is not told: it may repeat the values."""
-    return str(error) if isinstance(error, UnfitFact) else type(error).__name__
 
 
 async def make_first_builds(pool: asyncpg.Pool, models: Sequence[ReadModel], partitions: int) -> None:
@@ -104,9 +97,18 @@ class Projector:
         for _, _, partition, seq in checkpoints:
             lowest[partition] = min(seq, lowest.get(partition, seq))
         ahead = await self._log.ahead(lowest)
-        applied = sum(await asyncio.gather(*(self._catch_up(model, checkpoints, ahead) for model in self._models)))
+        self._following.stands(
+            NAME, {(model, build, number): (seq, ahead.get(number, 0)) for model, build, number, seq in checkpoints}
+        )
+        # A model that fails holds up neither the others nor, where it is not the database's doing, other partitions.
+        done = await asyncio.gather(
+            *(self._catch_up(model, checkpoints, ahead) for model in self._models), return_exceptions=True
+        )
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
         self._following.turned(NAME)
-        return applied
+        return sum(each for each in done if isinstance(each, int))
 
     async def _checkpoints(self) -> list[tuple[str, int, int, int]]:
         """Model, build, partition and seq of the builds of this code's version: others have tables it does not know."""
@@ -123,17 +125,30 @@ class Projector:
     async def _catch_up(
         self, model: ReadModel, checkpoints: Sequence[tuple[str, int, int, int]], ahead: Mapping[int, int]
     ) -> int:
-        """Bring up the builds of one model."""
-        applied = 0
+        """Bring up the builds of one model, all its partitions before an unforeseen error of one of them is raised."""
+        applied, unforeseen = 0, list[Exception]()
         for _, build, partition, seq in [checkpoint for checkpoint in checkpoints if checkpoint[0] == model.name]:
-            while seq < ahead.get(partition, 0):
-                facts = await self._log.read(partition, seq, BATCH)
-                if not facts:
-                    break
-                begun = time.time_ns()
-                seq = await self._apply(model, build, partition, facts)
-                applied += len(facts)
-                self._following.applied(NAME, model.name, len(facts), traceparents_of(facts), begun)
+            try:
+                applied += await self._catch_up_partition(model, build, partition, seq, ahead.get(partition, 0))
+            except (*PASSING, *COLLISIONS):
+                raise
+            except Exception as error:
+                unforeseen.append(error)
+        if unforeseen:
+            raise unforeseen[0]
+        return applied
+
+    async def _catch_up_partition(self, model: ReadModel, build: int, partition: int, seq: int, head: int) -> int:
+        """Bring a build from `seq` to `head`; the number of facts applied."""
+        applied = 0
+        while seq < head:
+            facts = await self._log.read(partition, seq, BATCH)
+            if not facts:
+                break
+            begun = time.time_ns()
+            seq = await self._apply(model, build, partition, facts)
+            applied += len(facts)
+            self._following.applied(NAME, model.name, len(facts), traceparents_of(facts), begun)
         return applied
 
     async def _apply(

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Final, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from myevents.log.port import Log
 from myevents.search.port import SearchIndex
 from projector import events, locations
-from projector.model import UnfitFact, traceparents_of
+from projector.faults import FOLD_FAULTS, reason_of
+from projector.model import traceparents_of
 from projector.search_registry import Parked
 from schema.facts import EventCreated, EventMoved, LocationFact, RecordedFact, UnreadableFact
 from schema.read_models import EventRow, LocationRow
 
 BATCH: Final = 5000
 """Facts written in one commit."""
+
+_UNREADABLE: Final = "a row of the index cannot be read"
+Row = TypeVar("Row", EventRow, LocationRow)
 
 
 class Taken(Struct, frozen=True, kw_only=True):
@@ -73,7 +78,7 @@ class _Folding(Struct):
             return
         try:
             if isinstance(fact, UnreadableFact):
-                self._park(fact, fact.reason)
+                self.park(fact, fact.reason)
             elif isinstance(fact.fact, LocationFact):
                 place = self.known.get(fact.stream_id)
                 if place is None or place.version < fact.version:
@@ -83,27 +88,62 @@ class _Folding(Struct):
                 row = self.events.get(fact.stream_id)
                 if row is None or row.version < fact.version:
                     self.events[fact.stream_id] = events.fold(row, fact)
-        except UnfitFact as error:
-            self._park(fact, str(error))
+        except FOLD_FAULTS as error:
+            self.park(fact, reason_of(error))
 
-    def _park(self, fact: RecordedFact | UnreadableFact, reason: str) -> None:
+    def park(self, fact: RecordedFact | UnreadableFact, reason: str) -> None:
+        """Set the fact's stream aside."""
         self.parked[fact.stream_id] = Parked(fact.stream_id, fact.partition, fact.seq, reason)
 
 
 async def _folding(index: SearchIndex, facts: Sequence[RecordedFact | UnreadableFact]) -> _Folding:
-    """Fold facts of any partitions onto what the index has; every event stands in its location as it is then."""
-    rows = await index.events({fact.stream_id for fact in facts if fact.stream_id.startswith("evt_")})
+    """Fold facts of any partitions onto what the index has; every event stands in its location as it is then.
+
+    Streams whose facts need a row of the index that cannot be read are parked.
+    """
+    firsts = {fact.stream_id: fact for fact in reversed(facts)}
+    rows, bad_rows = await _readable(index.events, {stream for stream in firsts if stream.startswith("evt_")})
     places = {fact.stream_id for fact in facts if fact.stream_id.startswith("loc_")}
     places |= {row.location_id for row in rows.values() if row.location_id is not None}
     for fact in facts:
         content = fact.fact if isinstance(fact, RecordedFact) else None
         if isinstance(content, EventCreated | EventMoved) and content.location_id is not None:
             places.add(content.location_id)
-    folding = _Folding(rows, await index.locations(places), {}, {})
+    known, bad_places = await _readable(index.locations, places)
+    folding = _Folding(rows, known, {}, {})
+    for stream in (bad_rows | bad_places) & firsts.keys():
+        folding.park(firsts[stream], _UNREADABLE)
     for fact in facts:
         folding.take(fact)
-    for row in await index.events_at(folding.moved):
+    for stream in [key for key, row in folding.events.items() if row.location_id in bad_places]:
+        del folding.events[stream]
+        folding.park(firsts[stream], _UNREADABLE)
+    neighbours, bad_places = await _readable(lambda at: _events_at(index, at), folding.moved)
+    for place in bad_places:
+        del folding.moved[place]
+        folding.park(firsts[place], _UNREADABLE)
+    for row in neighbours.values():
         folding.events.setdefault(row.id, row)
     for row in folding.events.values():
         folding.events[row.id] = events.placed(row, folding.known.get(row.location_id or ""))
     return folding
+
+
+async def _events_at(index: SearchIndex, places: Collection[str]) -> dict[str, EventRow]:
+    return {row.id: row for row in await index.events_at(places)}
+
+
+async def _readable(
+    read: Callable[[Collection[str]], Awaitable[dict[str, Row]]], ids: Collection[str]
+) -> tuple[dict[str, Row], set[str]]:
+    """The rows that `read` finds by `ids`, and the ids that cannot be read: then each is read by itself."""
+    try:
+        return await read(ids), set()
+    except msgspec.MsgspecError:
+        rows, bad = dict[str, Row](), set[str]()
+    for each in ids:
+        try:
+            rows |= await read((each,))
+        except msgspec.MsgspecError:
+            bad.add(each)
+    return rows, bad

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Final
 
 import asyncpg
+import msgspec
 
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds, SearchIndex, SearchUnavailable
@@ -105,6 +106,15 @@ async def _bring(
 async def _differences(live: SearchIndex, new: SearchIndex) -> list[str]:
     """Events that the two do not share; at most 20. Both are read by id, a batch of each at a time."""
     wrong = list[str]()
+    try:
+        await _compare(live, new, wrong)
+    except msgspec.MsgspecError:
+        wrong.append("a row of the live index that cannot be read")
+    return wrong
+
+
+async def _compare(live: SearchIndex, new: SearchIndex, wrong: list[str]) -> None:
+    """Add to `wrong` the events that the two do not share, until it has 20."""
     async with aclosing(_rows(live)) as old_rows, aclosing(_rows(new)) as new_rows:
         old, fresh = await anext(old_rows, None), await anext(new_rows, None)
         while (old or fresh) and len(wrong) < _SHOWN:
@@ -119,7 +129,6 @@ async def _differences(live: SearchIndex, new: SearchIndex) -> list[str]:
                 if old != fresh:
                     wrong.append(f"event {old.id} changed")
                 old, fresh = await anext(old_rows, None), await anext(new_rows, None)
-    return wrong
 
 
 async def _rows(index: SearchIndex) -> AsyncGenerator[EventRow, None]:

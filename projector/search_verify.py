@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from typing import Final
 
 import asyncpg
+import msgspec
 from msgspec import Struct
 
 from myevents.errors import MyEventsError
 from myevents.log.port import Log
 from myevents.search.port import SearchBuilds
+from projector.faults import FOLD_FAULTS
 from projector.fold import EventsFold
 from projector.model import UnfitFact
 from projector.search_registry import UPKEEP_WAIT, alone, set_aside
 from schema.facts import RecordedFact
 from schema.read_models import EventRow
+
+_UNREADABLE: Final = "search has a row that cannot be read: rebuild the index."
 
 
 async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -> list[str]:
@@ -38,12 +43,17 @@ async def verify_search(*, log: Log, pool: asyncpg.Pool, builds: SearchBuilds) -
             rows: list[EventRow] = await anext(batches, [])
     except _Unfolded as error:
         return [str(error)]
+    except msgspec.MsgspecError:
+        return [_UNREADABLE]
     expected = folding.events()
     problems = dict[str, str]()
-    while rows:
-        for row in rows:
-            problems |= _breach(row.id, expected.pop(row.id, None), row)
-        rows = await anext(batches, [])
+    try:
+        while rows:
+            for row in rows:
+                problems |= _breach(row.id, expected.pop(row.id, None), row)
+            rows = await anext(batches, [])
+    except msgspec.MsgspecError:
+        return [_UNREADABLE]
     for key, missing in expected.items():
         problems |= _breach(key, missing, None)
     told = [f"search has parked {stream}: {reason}." for stream, reason in sorted(parked.items())]
@@ -84,8 +94,9 @@ class _Folding:
     def _take(self, fact: RecordedFact) -> None:
         try:
             self._fold.take(fact)
-        except UnfitFact as error:
-            raise _Unfolded(f"The log does not fold: {error}.") from error
+        except FOLD_FAULTS as error:
+            named = str(error) if isinstance(error, UnfitFact) else f"{fact.position} of {fact.stream_id}"
+            raise _Unfolded(f"The log does not fold: {named}.") from error
 
 
 def _breach(key: str, expected: Struct | None, found: EventRow | None) -> dict[str, str]:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from myevents.log.port import Log
 from myevents.log.store import GapInLog
 from projector.audit import Audited, audit
+from projector.faults import FOLD_FAULTS, reason_of
 from projector.fold import FOLDS, KINDS, Fold
 from projector.model import Connection, UnfitFact
 from schema.facts import RecordedFact, UnreadableFact
@@ -53,8 +54,9 @@ class _Live(Struct):
             return
         try:
             self.fold.take(fact)
-        except UnfitFact as error:
-            self.unfit[stream] = str(error)
+        except FOLD_FAULTS as error:
+            named = isinstance(error, UnfitFact)
+            self.unfit[stream] = reason_of(error) if named else f"{fact.position} of {stream}: {reason_of(error)}"
 
 
 async def verify(*, log: Log, pool: asyncpg.Pool, store: asyncpg.Pool | None = None, strict: bool = False) -> list[str]:

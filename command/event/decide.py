@@ -23,6 +23,7 @@ from command.event.commands import (
     RescheduleEvent,
 )
 from command.event.state import EventState
+from command.event.times import check_period
 from myevents.errors import ErrorCode, Refused
 from schema.facts import (
     CapacityChanged,
@@ -92,9 +93,10 @@ def _present(state: EventState, command: EventCommand) -> EventDetails:
 
 
 def _reschedule(state: EventState, command: RescheduleEvent) -> list[EventFact]:
-    check_times(command.starts_at, command.ends_at)
     if (command.starts_at, command.ends_at) == (state.starts_at, state.ends_at):
+        # Also where the times are of before the limits.
         return []
+    check_times(command.starts_at, command.ends_at)
     return [EventRescheduled(starts_at=command.starts_at, ends_at=command.ends_at)]
 
 
@@ -155,12 +157,7 @@ def _ticket_type(command: CreateEvent, capacity: int) -> TicketType:
         raise Refused(
             ErrorCode.TOO_MANY_SEATS, f"The event has {capacity} seats.", ("input", "ticketTypes", "0", "capacity")
         )
-    if given.sales_start_at and given.sales_end_at and given.sales_start_at >= given.sales_end_at:
-        raise Refused(
-            ErrorCode.INVALID_INPUT,
-            "salesEndAt must be after salesStartAt.",
-            ("input", "ticketTypes", "0", "salesEndAt"),
-        )
+    check_period(given.sales_start_at, given.sales_end_at, "salesStartAt", "salesEndAt", "input", "ticketTypes", "0")
     return given
 
 
@@ -185,6 +182,5 @@ def patched(details: EventDetails, patch: EventPatch) -> EventDetails:
 
 
 def check_times(starts_at: datetime, ends_at: datetime) -> None:
-    """Raise `Refused` where an event ends before it has begun."""
-    if ends_at <= starts_at:
-        raise Refused(ErrorCode.INVALID_INPUT, "endsAt must be after startsAt.", ("input", "endsAt"))
+    """Raise `Refused` where an event's years are out of range, it ends before it has begun, or it takes too long."""
+    check_period(starts_at, ends_at, "startsAt", "endsAt", "input")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
 
 import asyncpg
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -18,6 +18,18 @@ STUCK: Final = 15.0
 IRREGULARITIES: Final = ("repeated", "holes", "malformed", "filled")
 
 Statuses = Callable[[], Awaitable[Sequence[ModelStatus]]]
+
+
+Checkpoint = tuple[str, int, int]
+"""Model, build, partition."""
+
+
+class _Standing(NamedTuple):
+    """The seq of a checkpoint behind which facts wait, since when (monotonic), and whether a whole turn left it so."""
+
+    seq: int
+    since: float
+    through_a_turn: bool
 
 
 class ReadModelMetrics:
@@ -73,6 +85,7 @@ class Following:
         for kind in IRREGULARITIES:
             self._irregular.labels(kind)
         self._turns: dict[str, float | None] = {}
+        self._standing: dict[str, dict[Checkpoint, _Standing]] = {}
 
     def expect(self, *followers: str) -> None:
         """Those are about to begin."""
@@ -93,8 +106,26 @@ class Following:
         """It has looked at the log, and has done what there was to do."""
         self._turns[follower] = time.monotonic()
 
+    def stands(self, follower: str, checkpoints: Mapping[Checkpoint, tuple[int, int]]) -> None:
+        """It begins another turn with those checkpoints, each with its seq and that of the last fact to apply."""
+        now, before = time.monotonic(), self._standing.get(follower, {})
+        standing = dict[Checkpoint, _Standing]()
+        for checkpoint, (seq, head) in checkpoints.items():
+            if seq < head:
+                same = (old := before.get(checkpoint)) is not None and old.seq == seq
+                standing[checkpoint] = _Standing(seq, old.since, True) if old and same else _Standing(seq, now, False)
+        self._standing[follower] = standing
+
     async def amiss(self) -> str | None:
-        """Which of them do not turn; None where all do."""
+        """Which of them do not turn, or which checkpoints stand still while facts wait; None where all is well."""
         now = time.monotonic()
         stuck = [name for name, at in self._turns.items() if at is None or now - at > STUCK]
-        return f"does not follow the log: {', '.join(stuck)}" if stuck else None
+        if stuck:
+            return f"does not follow the log: {', '.join(stuck)}"
+        still = sorted(
+            f"{model} {partition}:{standing.seq}"
+            for checkpoints in self._standing.values()
+            for (model, _, partition), standing in checkpoints.items()
+            if standing.through_a_turn and now - standing.since > STUCK
+        )
+        return f"does not advance: {', '.join(still)}" if still else None

@@ -7,10 +7,12 @@ from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from myevents.log.store import StoreLog
 from myevents.store import open_pool
-from projector.run import Projector
+from projector.rebuild import rebuild
+from projector.run import Projector, read_models
 from projector.verify import verify
 from schema.facts import (
     BookingCancelled,
@@ -20,7 +22,10 @@ from schema.facts import (
     EventDetails,
     EventPublished,
     Fact,
+    Hall,
     Line,
+    LocationCreated,
+    LocationDetails,
     SeatsBooked,
     TicketType,
 )
@@ -121,3 +126,30 @@ async def test_a_guard_that_forgot_an_events_hall_is_told(database_url: str, poo
     assert await verify(log=log, pool=pool) == [
         f"Event {event} has hall {hall} by its facts, but none by the table that guards it, says the audit."
     ]
+
+
+async def test_times_that_the_driver_reads_as_infinity_are_no_difference(database_url: str, pool: asyncpg.Pool) -> None:
+    ever = {"starts_at": datetime.min.replace(tzinfo=UTC), "ends_at": datetime.max.replace(tzinfo=UTC)}
+    house = LocationCreated(
+        details=LocationDetails(name="House", country="NL"), halls=(Hall(hall_id="hal_a", name="Hall", capacity=20),)
+    )
+    event = replace(created(10, 10), online=False, location_id="loc_a", hall_id="hal_a", **ever)
+    await record(database_url, [("loc_a", house), (EVENT, event)])
+    await pool.execute("insert into halls (hall_id, location_id, capacity) values ('hal_a', 'loc_a', 20)")
+    # As the release before recorded it: its driver made infinity of both.
+    await pool.execute(
+        "insert into hall_events (event_id, hall_id, capacity, during) values ($1, 'hal_a', 10, $2)",
+        EVENT,
+        asyncpg.Range(ever["starts_at"], ever["ends_at"]),
+    )
+    assert await pool.fetchval("select upper(during)::text from hall_events") == "infinity"
+    log = StoreLog(pool, PARTITIONS)
+    projector = Projector(log=log, pool=pool)
+    await projector.prepare()
+    await projector.catch_up()
+    assert await verify(log=log, pool=pool) == []
+    for model in read_models():
+        assert await rebuild(model, log, pool, lambda _done, _total: None) == []
+    assert await verify(log=log, pool=pool) == []
+    await pool.execute("update hall_events set during = tstzrange('2027-01-01', 'infinity')")
+    assert [problem for problem in await verify(log=log, pool=pool) if "by the table that guards it" in problem]

@@ -97,11 +97,23 @@ async def test_lines_that_cannot_be_are_told_with_number_and_reason_and_the_rest
         '{"name": "Placeless", "startDate": "2020-01-01", "city": "Nowhere"}',
         '{"name": "Too late", "startDate": "9999-12-31"}',
         '{"name": "At once", "startDate": "2020-01-01", "city": "Wrocław", "country": "Poland"}',
+        '{"name": "Too early", "startDate": "1899-12-31", "endDate": "1900-01-01"}',
+        '{"name": "Too late by a day", "startDate": "2999-12-30", "endDate": "2999-12-31"}',
+        '{"name": "Too long", "startDate": "2020-01-01", "endDate": "2030-01-08"}',
+        '{"name": "Early", "startDate": "1900-01-01"}',
+        '{"name": "Late", "startDate": "2999-12-30"}',
+        '{"name": "Long", "startDate": "2020-01-01", "endDate": "2030-01-07"}',
     ]
     tally, rejected = await imported(database_url, [line.encode() for line in lines])
-    assert sorted(rejected) == [2, 3, 4, 5, 10, 11, 12, 13]
+    assert sorted(rejected) == [2, 3, 4, 5, 10, 11, 12, 13, 15, 16, 17]
     assert rejected[3] == "endDate: It ends before it starts."
-    assert (tally.imported, tally.known) == (4, 1)
+    assert (tally.imported, tally.known) == (7, 1)
+    assert [rejected[line].partition(":")[0] for line in (13, 15, 16, 17)] == [
+        "startDate",
+        "startDate",
+        "endDate",
+        "endDate",
+    ]
     # Two in one city at one time have a hall each.
     assert len({row["hall_id"] for row in await halls_in_use(database_url)}) == 2
 

@@ -8,8 +8,18 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from command.event.commands import BookSeats, CancelBooking, CancelEvent, ChangeCapacity, EventCommand, PublishEvent
+from command.event.commands import (
+    BookSeats,
+    CancelBooking,
+    CancelEvent,
+    ChangeCapacity,
+    CreateEvent,
+    EventCommand,
+    PublishEvent,
+    RescheduleEvent,
+)
 from command.event.decide import decide
 from command.event.state import EventState, evolve
 from command.snapshots import dump, restore
@@ -160,3 +170,74 @@ def test_however_people_book_and_cancel_seats_stay_within_capacity(
                 assert mine.pop(fact.booking_id)[0] == user
         assert state.booked == sum(count for _, count in mine.values()) <= capacity
     assert restore(dump(state)) == state
+
+
+FIRST, LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC)
+BEFORE, AFTER = FIRST - timedelta(microseconds=1), LAST + timedelta(microseconds=1)
+MOST = timedelta(days=3660)
+HOUR = timedelta(hours=1)
+
+ACCEPTED_TIMES = [(FIRST, FIRST + HOUR), (LAST - HOUR, LAST), (NOW, NOW + MOST)]
+REFUSED_TIMES = [
+    (BEFORE, FIRST + HOUR, "startsAt"),
+    (datetime(1, 1, 1, tzinfo=UTC), NOW, "startsAt"),
+    (LAST - HOUR, AFTER, "endsAt"),
+    (NOW, datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), "endsAt"),
+    (NOW, NOW + MOST + timedelta(microseconds=1), "endsAt"),
+    (NOW, NOW, "endsAt"),
+]
+
+
+def new_event(starts_at: datetime = NOW, ends_at: datetime = NOW + HOUR, **sale: Any) -> CreateEvent:
+    kind = TicketType(ticket_type_id="typ_1", name="Standard", capacity=10, **sale) if sale else None
+    return CreateEvent(
+        **COMMON,
+        details=EventDetails(name="A talk"),
+        starts_at=starts_at,
+        ends_at=ends_at,
+        online=True,
+        capacity=10,
+        ticket_type_id="typ_1",
+        ticket_type=kind,
+    )
+
+
+def refused_path(state: EventState, command: EventCommand) -> tuple[str, ...]:
+    with pytest.raises(Refused) as refused:
+        decide(state, command)
+    assert refused.value.code is ErrorCode.INVALID_INPUT
+    return refused.value.path
+
+
+@pytest.mark.parametrize(("starts_at", "ends_at"), ACCEPTED_TIMES)
+def test_the_outermost_times_are_accepted(starts_at: datetime, ends_at: datetime) -> None:
+    assert decide(EventState(), new_event(starts_at, ends_at))
+    assert decide(EventState(), new_event(sales_start_at=starts_at, sales_end_at=ends_at))
+    assert decide(given_facts(created()), RescheduleEvent(**COMMON, starts_at=starts_at, ends_at=ends_at))
+
+
+@pytest.mark.parametrize(("starts_at", "ends_at", "field"), REFUSED_TIMES)
+def test_times_out_of_range_are_refused_naming_the_field(starts_at: datetime, ends_at: datetime, field: str) -> None:
+    assert refused_path(EventState(), new_event(starts_at, ends_at)) == ("input", field)
+    command = RescheduleEvent(**COMMON, starts_at=starts_at, ends_at=ends_at)
+    assert refused_path(given_facts(created()), command) == ("input", field)
+    sale = {"startsAt": "salesStartAt", "endsAt": "salesEndAt"}[field]
+    path = refused_path(EventState(), new_event(sales_start_at=starts_at, sales_end_at=ends_at))
+    assert path == ("input", "ticketTypes", "0", sale)
+
+
+def test_one_time_of_sale_alone_is_in_range_too() -> None:
+    assert refused_path(EventState(), new_event(sales_end_at=AFTER)) == ("input", "ticketTypes", "0", "salesEndAt")
+    assert refused_path(EventState(), new_event(sales_start_at=BEFORE)) == ("input", "ticketTypes", "0", "salesStartAt")
+
+
+def test_an_event_of_before_the_limits_goes_on() -> None:
+    old = replace(created(), starts_at=datetime(1, 1, 1, tzinfo=UTC), ends_at=datetime.max.replace(tzinfo=UTC))
+    state = given_facts(old)
+    assert decide(state, RescheduleEvent(**COMMON, starts_at=old.starts_at, ends_at=old.ends_at)) == []
+    assert decide(state, ChangeCapacity(**COMMON, capacity=5))
+    assert decide(state, RescheduleEvent(**COMMON, starts_at=NOW, ends_at=NOW + HOUR))
+
+
+def test_the_longest_event_takes_minutes_that_fit_32_bits() -> None:
+    assert MOST // timedelta(minutes=1) < 2**31
