@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from myevents.edge import Edge
 from myevents.errors import SettingsError
 from myevents.settings import Settings
 from myevents.telemetry.health import Health
@@ -96,7 +97,7 @@ async def telling(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Non
         _log.warning("no_metrics", reason=str(error))
         yield
         return
-    server = _server(telemetry.application())
+    server = _server(Edge(telemetry.application()))
     serving = asyncio.create_task(server.serve(sockets=[at]))
     try:
         yield
