@@ -18,7 +18,6 @@ from myevents.web import (
     DEADLINE_SECONDS,
     NO_STORE,
     BodyTooLarge,
-    BodyTooSlow,
     as_refusal,
     body_of,
     deadline_refusal,
@@ -61,17 +60,16 @@ def rest_routes(service: CommandService) -> list[Route]:
 
 def _endpoint(act: Callable[[Request, Caller, bytes], Awaitable[Accepted]], status: int) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        body = None
         try:
-            caller = caller_of(request)
-            body = await body_of(request)
             async with asyncio.timeout(DEADLINE_SECONDS):
+                caller = caller_of(request)
+                body = await body_of(request)
                 accepted = await act(request, caller, body)
         except BodyTooLarge:
             return too_large()
-        except BodyTooSlow:
-            return too_slow()
         except TimeoutError:
-            return problem(deadline_refusal(command=True))
+            return too_slow() if body is None else problem(deadline_refusal(command=True))
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:

@@ -4,6 +4,7 @@ how browsers and caches may treat it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -35,7 +36,7 @@ class Edge:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": _complete(message.get("headers", ()))}
+                message["headers"] = _complete(message.get("headers", ()))
             await send(message)
 
         answer = self._application
@@ -44,10 +45,20 @@ class Edge:
         await answer(scope, receive, send_with_headers)
 
 
-def _complete(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The headers of an answer, with those that every answer has."""
-    names = {name for name, _ in headers}
-    return [*headers, *(header for header in (_NOSNIFF, _NO_STORE) if header[0] not in names)]
+def _complete(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer, with those that every answer has; in one loop, since every answer passes here."""
+    cached = sniffed = False
+    for name, _ in headers:
+        if name == b"cache-control":
+            cached = True
+        elif name == b"x-content-type-options":
+            sniffed = True
+    complete = list(headers)
+    if not sniffed:
+        complete.append(_NOSNIFF)
+    if not cached:
+        complete.append(_NO_STORE)
+    return complete
 
 
 def _excess(scope: Scope) -> Refused | None:

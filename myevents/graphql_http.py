@@ -40,7 +40,6 @@ from myevents.web import (
     NO_STORE,
     Answer,
     BodyTooLarge,
-    BodyTooSlow,
     Make,
     body_of,
     deadline_refusal,
@@ -168,36 +167,33 @@ def graphql_endpoint(
     A request that `recall` knows is not even parsed.
     """
 
+    commands = schema.mutation is not None
+
     async def endpoint(request: Request) -> Response:
         if prefers_page(request):
             return graphiql_page(request.url.path)
         media = best(request.headers.get("accept"), (GRAPHQL, JSON), usual=JSON)
         if media is None:
             return _refusal(f"The answer is {GRAPHQL} or {JSON}: accept one of them.", 406, JSON)
+        sent = None
         try:
-            sent = request.scope["query_string"] if request.method == "GET" else await _body(request)
-            context = context_of(request)
+            # Who waits for another one's answer, and has to make it after all, has no more time than others.
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                sent = request.scope["query_string"] if request.method == "GET" else await _body(request)
+                context = context_of(request)
+                asked = Asked(request=request, sent=sent, media=media, commands=commands)
+                make = partial(_made, schema, asked, context, metrics)
+                return await recall(asked, context, make) if recall else (await make()).response
         except BodyTooLarge:
             return too_large()
-        except BodyTooSlow:
-            return too_slow()
         except ClientDisconnect:
             return Response(status_code=400)
         except Refused as refused:
             return problem(refused)
         except UnsupportedType as error:
             return _refusal(str(error), 415, media)
-
-        asked = Asked(request=request, sent=sent, media=media, commands=schema.mutation is not None)
-        make = partial(_made, schema, asked, context, metrics)
-        if recall is None:
-            return (await make()).response
-        try:
-            # Who waits for another one's answer, and has to make it after all, has no more time than others.
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await recall(asked, context, make)
         except TimeoutError:
-            return _late(asked).response
+            return too_slow() if sent is None else _late(media, commands=commands).response
 
     return endpoint
 
@@ -212,7 +208,7 @@ async def _made(schema: strawberry.Schema, asked: Asked, context: object, metric
         async with asyncio.timeout(DEADLINE_SECONDS):
             return await _executed(schema, asked, call, context, metrics)
     except TimeoutError:
-        return _late(asked)
+        return _late(asked.media, commands=asked.commands)
 
 
 async def _executed(
@@ -268,12 +264,12 @@ def _overload(errors: Sequence[GraphQLError]) -> Refused | None:
     return max(passing, key=lambda refused: refused.retry_after or 0.0, default=None)
 
 
-def _late(asked: Asked) -> Answer:
+def _late(media: str, *, commands: bool) -> Answer:
     """The answer to a request that has taken `DEADLINE_SECONDS`."""
-    refused = deadline_refusal(command=asked.commands)
+    refused = deadline_refusal(command=commands)
     error = _formatted(GraphQLError(refused.message, original_error=refused))
     headers = {"Retry-After": retry_after_seconds(refused)}
-    return Answer(response=_json({"errors": [error]}, 503, asked.media, headers), whole=False)
+    return Answer(response=_json({"errors": [error]}, 503, media, headers), whole=False)
 
 
 def _formatted(error: GraphQLError) -> dict[str, Any]:

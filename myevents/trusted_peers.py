@@ -28,9 +28,11 @@ class TrustedPeers:
         if self._networks and self._trusts(scope.get("client")):
             await self._trusted(scope, receive, send)
             return
-        if any(name in _TRACE_HEADERS for name, _ in scope.get("headers", ())):
-            headers = [header for header in scope["headers"] if header[0] not in _TRACE_HEADERS]
-            scope = {**scope, "headers": headers}
+        for name, _ in scope.get("headers", ()):
+            if name in _TRACE_HEADERS:
+                headers = [header for header in scope["headers"] if header[0] not in _TRACE_HEADERS]
+                scope = {**scope, "headers": headers}
+                break
         await self._others(scope, receive, send)
 
     def _trusts(self, client: tuple[str, int] | None) -> bool:

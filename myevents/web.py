@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -19,7 +18,7 @@ BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body."""
 
 DEADLINE_SECONDS: Final = 5.0
-"""Seconds a request may take, and seconds its body may take to arrive before that."""
+"""Seconds a request may take, the arrival of its body included."""
 
 NO_STORE: Final = "private, no-store"
 """The `Cache-Control` of what is a caller's own, of every command's answer and of every error."""
@@ -51,23 +50,15 @@ class BodyTooLarge(Exception):
     """The body is over `BODY_LIMIT`."""
 
 
-class BodyTooSlow(Exception):
-    """The body has not arrived within `DEADLINE_SECONDS`."""
-
-
 async def body_of(request: Request) -> bytes:
-    """The request's body; raises `BodyTooLarge` once it is over the limit, without reading the rest, `BodyTooSlow`."""
+    """The request's body; raises `BodyTooLarge` once it is over the limit, without reading the rest."""
     chunks: list[bytes] = []
     size = 0
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            async for chunk in request.stream():
-                size += len(chunk)
-                if size > BODY_LIMIT:
-                    raise BodyTooLarge
-                chunks.append(chunk)
-    except TimeoutError:
-        raise BodyTooSlow from None
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > BODY_LIMIT:
+            raise BodyTooLarge
+        chunks.append(chunk)
     return b"".join(chunks)
 
 

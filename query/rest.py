@@ -122,7 +122,7 @@ def _operation(name: str, summary: str, *path: str, paged: bool = False) -> dict
 
 def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        ours = reads.of_request()
+        ours, end = reads.of_request(), asyncio.get_running_loop().time() + DEADLINE_SECONDS
         try:
             position = Position(ours, request.headers.get(HEADER))
         except Refused as refused:
@@ -130,9 +130,13 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
 
         async def made() -> Answer:
             try:
-                response = await handler(request, ours, position)
+                # From the request's start on: who waits for another one's answer first has no more time than others.
+                async with asyncio.timeout_at(end):
+                    response = await handler(request, ours, position)
             except Refused as refused:
                 response = problem(refused)
+            except TimeoutError:
+                response = problem(deadline_refusal(command=False))
             return Answer(response=response, whole=response.status_code == 200)
 
         address: str = request.scope["path"]
@@ -145,11 +149,7 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             headers=_PUBLIC,
             fresh=asks_afresh(request),
         )
-        try:
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                return await answers.answer(question, made)
-        except TimeoutError:
-            return problem(deadline_refusal(command=False))
+        return await answers.answer(question, made)
 
     return endpoint
 
