@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -18,14 +19,17 @@ import myevents.graphql_http
 import query.rest
 from command.service import CommandService
 from myevents import applications
+from myevents.cli.listening import telling
 from myevents.log.store import StoreLog
 from myevents.search.embedded.builds import EmbeddedBuilds
+from myevents.settings import Settings
 from myevents.store import open_pool
 from myevents.telemetry.process import Telemetry
 from projector.run import Projector
 from projector.search import SearchProjector
 from schema.tables import PARTITIONS
 from tests.command_side import ANN, an_event, book, command_side, facts_in_log
+from tests.e2e.served import free_port
 from tests.query_side import query_side
 
 GRAPHQL = "application/graphql-response+json"
@@ -224,3 +228,29 @@ async def test_an_unforeseen_error_too_says_that_nobody_may_keep_it() -> None:
         answer = await client.get("/fails")
     assert answer.status_code == 500
     assert (answer.headers["X-Content-Type-Options"], answer.headers["Cache-Control"]) == ("nosniff", PRIVATE)
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(myevents.graphql_http, "DEADLINE_SECONDS", 0.2)
+    monkeypatch.setattr(command.rest, "DEADLINE_SECONDS", 0.2)
+
+    async def hesitant() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(30)
+
+    headers = AS_ANN | {"Content-Type": "application/json"}
+    for client, path in ((world.commands, "/api/events"), (world.commands, "/command"), (world.queries, "/graphql")):
+        answer = await client.post(path, content=hesitant(), headers=headers)
+        assert (answer.status_code, answer.json()["path"]) == (408, ["body"])
+
+
+async def test_the_port_of_metrics_too_says_that_nobody_may_keep_or_guess_at_its_answers() -> None:
+    port = free_port()
+    settings = Settings(metrics_port=port, metrics_port_is_given=True)
+    async with telling(settings, Telemetry(service="any")), httpx.AsyncClient() as client:
+        for path in ("/metrics", "/healthz", "/readyz", "/none"):
+            answer = await client.get(f"http://127.0.0.1:{port}{path}")
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            assert answer.headers["Cache-Control"] == PRIVATE
+        long = await client.get(f"http://127.0.0.1:{port}/metrics", headers={"Accept": "a/b," * 251})
+        assert long.status_code == 400
