@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -13,7 +14,17 @@ from command.caller import caller_of
 from command.inputs import BookingInput, EventInput, HallInput, LocationInput, parse
 from command.round import Accepted
 from command.service import Caller, CommandService
-from myevents.web import BodyTooLarge, as_refusal, body_of, problem, too_large
+from myevents.web import (
+    DEADLINE_SECONDS,
+    NO_STORE,
+    BodyTooLarge,
+    as_refusal,
+    body_of,
+    deadline_refusal,
+    problem,
+    too_large,
+    too_slow,
+)
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -23,19 +34,19 @@ _encode = msgspec.json.Encoder().encode
 def rest_routes(service: CommandService) -> list[Route]:
     """The routes that record something."""
 
-    async def create_location(request: Request, caller: Caller) -> Accepted:
-        return await service.create_location(caller, parse(LocationInput, await body_of(request)))
+    async def create_location(_: Request, caller: Caller, body: bytes) -> Accepted:
+        return await service.create_location(caller, parse(LocationInput, body))
 
-    async def add_hall(request: Request, caller: Caller) -> Accepted:
-        return await service.add_hall(caller, request.path_params["id"], parse(HallInput, await body_of(request)))
+    async def add_hall(request: Request, caller: Caller, body: bytes) -> Accepted:
+        return await service.add_hall(caller, request.path_params["id"], parse(HallInput, body))
 
-    async def create_event(request: Request, caller: Caller) -> Accepted:
-        return await service.create_event(caller, parse(EventInput, await body_of(request)))
+    async def create_event(_: Request, caller: Caller, body: bytes) -> Accepted:
+        return await service.create_event(caller, parse(EventInput, body))
 
-    async def book_seats(request: Request, caller: Caller) -> Accepted:
-        return await service.book_seats(caller, request.path_params["id"], parse(BookingInput, await body_of(request)))
+    async def book_seats(request: Request, caller: Caller, body: bytes) -> Accepted:
+        return await service.book_seats(caller, request.path_params["id"], parse(BookingInput, body))
 
-    async def cancel_booking(request: Request, caller: Caller) -> Accepted:
+    async def cancel_booking(request: Request, caller: Caller, _: bytes) -> Accepted:
         return await service.cancel_booking(caller, request.path_params["id"], request.path_params["booking_id"])
 
     return [
@@ -47,19 +58,24 @@ def rest_routes(service: CommandService) -> list[Route]:
     ]
 
 
-def _endpoint(act: Callable[[Request, Caller], Awaitable[Accepted]], status: int) -> Endpoint:
+def _endpoint(act: Callable[[Request, Caller, bytes], Awaitable[Accepted]], status: int) -> Endpoint:
     async def endpoint(request: Request) -> Response:
+        body = None
         try:
-            accepted = await act(request, caller_of(request))
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                caller = caller_of(request)
+                body = await body_of(request)
+                accepted = await act(request, caller, body)
         except BodyTooLarge:
             return too_large()
+        except TimeoutError:
+            return too_slow() if body is None else problem(deadline_refusal(command=True))
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
             return problem(as_refusal(error))
-        return Response(
-            _encode(_document(accepted)), status, {"MyEvents-Position": accepted.position}, "application/json"
-        )
+        headers = {"MyEvents-Position": accepted.position, "Cache-Control": NO_STORE}
+        return Response(_encode(_document(accepted)), status, headers, "application/json")
 
     return endpoint
 

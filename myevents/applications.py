@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from command.app import command_routes
 from command.openapi import openapi as command_openapi
 from command.service import CommandService
+from myevents.edge import Edge
 from myevents.graphiql import graphiql_routes
 from myevents.search.port import SearchBuilds
 from myevents.telemetry.graphql import GraphqlMetrics
@@ -54,7 +55,7 @@ def everything(
     """Commands, queries and the page."""
 
     async def page(_: Request) -> Response:
-        return HTMLResponse(_PAGE)
+        return HTMLResponse(_PAGE, headers={"Cache-Control": "no-cache"})
 
     graphql = GraphqlMetrics(telemetry.registry)
     routes = [Route("/", page), *command_routes(service, graphql), *query_routes(reads, search, answers, graphql)]
@@ -95,9 +96,10 @@ def _application(
     """Those routes, beside what every service tells of itself."""
 
     async def described(_: Request) -> Response:
-        return Response(msgspec.json.encode(description), media_type="application/json")
+        headers = {"Cache-Control": "no-cache"}
+        return Response(msgspec.json.encode(description), headers=headers, media_type="application/json")
 
     own = [*telemetry.health.routes(), Route("/api/openapi.json", described)]
     application = Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})
     metrics = HttpMetrics(telemetry.registry, telemetry.service)
-    return Observed(wrap(application), metrics, telemetry.tracing, logged=telemetry.access_log)
+    return Observed(Edge(wrap(application)), metrics, telemetry.tracing, logged=telemetry.access_log)

@@ -16,22 +16,41 @@ from graphql.execution import Executor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from strawberry.exceptions import MissingQueryError
-from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, ValidationCache
+from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
-from myevents.errors import Refused
+from myevents import graphql_documents
+from myevents.auth import USER_HEADER
+from myevents.errors import ErrorCode, Refused
 from myevents.graphiql import graphiql_page, prefers_page
+from myevents.graphql_documents import (
+    CHARGE_KEY,
+    VARIABLE_ERRORS,
+    BoundedValidation,
+    DocumentChecks,
+    MutationCharges,
+    TooManyRequests,
+)
 from myevents.graphql_limits import Limits
 from myevents.negotiation import best
 from myevents.telemetry.graphql import GraphqlMetrics
-from myevents.web import Answer, BodyTooLarge, Make, body_of, problem, too_large
+from myevents.web import (
+    DEADLINE_SECONDS,
+    NO_STORE,
+    Answer,
+    BodyTooLarge,
+    Make,
+    body_of,
+    deadline_refusal,
+    problem,
+    retry_after_seconds,
+    too_large,
+    too_slow,
+)
 
 TOKENS: Final = 1000
 """Tokens of a document."""
-
-DEADLINE: Final = 5.0
-"""Seconds a request may take."""
 
 GRAPHQL: Final = "application/graphql-response+json"
 """What tells of a document that cannot be run by the status 400."""
@@ -39,8 +58,9 @@ GRAPHQL: Final = "application/graphql-response+json"
 JSON: Final = "application/json"
 """The older type: whatever is well-formed gets 200. It is also for those who do not say what they take."""
 
-_HEADERS: Final = {"Vary": "Accept"}
-_TOO_LONG: Final = "The request took too long: ask for less."
+_VARY: Final = "Accept, MyEvents-User, MyEvents-Position"
+_PRIVATE: Final = {"Vary": _VARY, "Cache-Control": NO_STORE}
+_PUBLIC: Final = {"Vary": _VARY, "Cache-Control": "no-cache"}
 _log = structlog.get_logger()
 
 
@@ -59,11 +79,18 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     request: Request
     sent: bytes
     media: str
+    commands: bool = False
+    """Whether it was sent to a schema with mutations."""
+
+    @property
+    def public(self) -> bool:
+        """Whether the answer without errors is the same for every caller: a query's, and nobody says who asks."""
+        return not self.commands and USER_HEADER not in self.request.headers
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """Those of the answer."""
-        return _HEADERS
+        """Those of an answer without errors: a cache in front may keep a public one, but asks us each time."""
+        return _PUBLIC if self.public else _PRIVATE
 
     @property
     def media_type(self) -> str:
@@ -86,6 +113,13 @@ Recall = Callable[[Asked, Any, Make], Awaitable[Response]]
 
 
 class _Schema(strawberry.Schema):
+    def _get_custom_context_kwargs(
+        self, operation_extensions: dict[str, Any] | None = None, *, sync: bool = False
+    ) -> dict[str, Any]:
+        """The execution's other options: the first errors in variables stop it."""
+        options = super()._get_custom_context_kwargs(operation_extensions, sync=sync)
+        return options | {"max_coercion_errors": VARIABLE_ERRORS}
+
     def process_errors(self, errors: list[GraphQLError], execution_context: object = None) -> None:
         """Log no caller's mistake, which may hold what is theirs; ours are logged where they are masked."""
 
@@ -111,9 +145,11 @@ def make_schema(
         extensions=[
             *extensions,
             lambda: Limits(lambda: schema._schema, signed_in),
+            *([MutationCharges] if mutation else []),
+            DocumentChecks,
             lambda: MaxTokensLimiter(max_token_count=TOKENS),
             lambda: ParserCache(maxsize=256),
-            lambda: ValidationCache(maxsize=256),
+            BoundedValidation,
             lambda: MaskErrors(should_mask_error=_is_ours_to_mend, error_message="Something went wrong on our side."),
         ],
     )
@@ -131,15 +167,23 @@ def graphql_endpoint(
     A request that `recall` knows is not even parsed.
     """
 
+    commands = schema.mutation is not None
+
     async def endpoint(request: Request) -> Response:
         if prefers_page(request):
             return graphiql_page(request.url.path)
         media = best(request.headers.get("accept"), (GRAPHQL, JSON), usual=JSON)
         if media is None:
             return _refusal(f"The answer is {GRAPHQL} or {JSON}: accept one of them.", 406, JSON)
+        sent = None
         try:
-            sent = request.scope["query_string"] if request.method == "GET" else await _body(request)
-            context = context_of(request)
+            # Who waits for another one's answer, and has to make it after all, has no more time than others.
+            async with asyncio.timeout(DEADLINE_SECONDS):
+                sent = request.scope["query_string"] if request.method == "GET" else await _body(request)
+                context = context_of(request)
+                asked = Asked(request=request, sent=sent, media=media, commands=commands)
+                make = partial(_made, schema, asked, context, metrics)
+                return await recall(asked, context, make) if recall else (await make()).response
         except BodyTooLarge:
             return too_large()
         except ClientDisconnect:
@@ -148,17 +192,8 @@ def graphql_endpoint(
             return problem(refused)
         except UnsupportedType as error:
             return _refusal(str(error), 415, media)
-
-        asked = Asked(request=request, sent=sent, media=media)
-        make = partial(_made, schema, asked, context, metrics)
-        if recall is None:
-            return (await make()).response
-        try:
-            # Who waits for another one's answer, and has to make it after all, has no more time than others.
-            async with asyncio.timeout(DEADLINE):
-                return await recall(asked, context, make)
         except TimeoutError:
-            return _refused(_TOO_LONG, 503, media).response
+            return too_slow() if sent is None else _late(media, commands=commands).response
 
     return endpoint
 
@@ -170,29 +205,34 @@ async def _made(schema: strawberry.Schema, asked: Asked, context: object, metric
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         return _refused(f"This is no GraphQL request: {error}.", 400, asked.media)
     try:
-        async with asyncio.timeout(DEADLINE):
-            return await _executed(schema, call, context, asked.media, metrics, mutating=asked.request.method == "POST")
+        async with asyncio.timeout(DEADLINE_SECONDS):
+            return await _executed(schema, asked, call, context, metrics)
     except TimeoutError:
-        return _refused(_TOO_LONG, 503, asked.media)
+        return _late(asked.media, commands=asked.commands)
 
 
 async def _executed(
-    schema: strawberry.Schema, call: Call, context: object, media: str, metrics: GraphqlMetrics, *, mutating: bool
+    schema: strawberry.Schema, asked: Asked, call: Call, context: object, metrics: GraphqlMetrics
 ) -> Answer:
+    media, mutating = asked.media, asked.request.method == "POST"
     allowed = {OperationType.QUERY, OperationType.MUTATION} if mutating else {OperationType.QUERY}
     refused = 400 if media == GRAPHQL else 200
+    checks = graphql_documents.Request(
+        operation_name=call.operation_name or None, charge=asked.request.scope.get(CHARGE_KEY)
+    )
     try:
         result = await schema.execute(
             call.query,
             call.variables,
             context_value=context,
-            operation_name=call.operation_name,
+            operation_name=call.operation_name or None,
             allowed_operation_types=allowed,
+            operation_extensions=checks.extensions(),
         )
     except InvalidOperationTypeError:
         return _refused("GET only reads: send mutations by POST.", 405, media, {"Allow": "POST"})
     except CannotGetOperationTypeError:
-        return _refused("The document has no operation of that name, or several and none was named.", refused, media)
+        return _refused("The document has no operation of that name.", refused, media)
     except MissingQueryError:
         return _refused("There is no document in query.", 400, media)
     except (RecursionError, ValueError) as error:
@@ -204,10 +244,32 @@ async def _executed(
             metrics.asked(result.extensions["cost"]["requested"])
     if result.errors:
         answer["errors"] = [_formatted(error) for error in result.errors]
+        status, headers = 200, {}
+        if result.data is None and (overload := _overload(result.errors)) is not None:
+            status = 429 if isinstance(overload, TooManyRequests) else 503
+            headers = {"Retry-After": retry_after_seconds(overload)}
         if result.data is None and not any(error.path for error in result.errors):
             del answer["data"]
-            return Answer(response=_json(answer, refused, media), whole=False)
-    return Answer(response=_json(answer, 200, media), whole=not result.errors)
+            status = status if headers else refused
+        return Answer(response=_json(answer, status, media, headers), whole=False)
+    return Answer(response=_json(answer, 200, media, asked.headers), whole=True)
+
+
+def _overload(errors: Sequence[GraphQLError]) -> Refused | None:
+    """The refusal among `errors` that passes latest, where all of them say OVERLOADED: clients may send it again."""
+    causes = [error.original_error for error in errors]
+    passing = [cause for cause in causes if isinstance(cause, Refused) and cause.code is ErrorCode.OVERLOADED]
+    if len(passing) < len(causes):
+        return None
+    return max(passing, key=lambda refused: refused.retry_after or 0.0, default=None)
+
+
+def _late(media: str, *, commands: bool) -> Answer:
+    """The answer to a request that has taken `DEADLINE_SECONDS`."""
+    refused = deadline_refusal(command=commands)
+    error = _formatted(GraphQLError(refused.message, original_error=refused))
+    headers = {"Retry-After": retry_after_seconds(refused)}
+    return Answer(response=_json({"errors": [error]}, 503, media, headers), whole=False)
 
 
 def _formatted(error: GraphQLError) -> dict[str, Any]:
@@ -244,19 +306,18 @@ def _refused(message: str, status: int, media: str, headers: Mapping[str, str] |
 
 
 def _refusal(message: str, status: int, media: str, headers: Mapping[str, str] | None = None) -> Response:
-    answer = _json({"errors": [{"message": message}]}, status, media)
-    answer.headers.update(headers or {})
-    return answer
+    return _json({"errors": [{"message": message}]}, status, media, headers)
 
 
-def _json(document: dict[str, Any], status: int, media: str) -> Response:
+def _json(document: dict[str, Any], status: int, media: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer with that document; unless `headers` say more, as private as an error has to be."""
     try:
         body = orjson.dumps(document)
     except TypeError:
         # A lone surrogate that an error repeats from the input: there is no JSON of it.
         body = orjson.dumps({"errors": [{"message": "The request holds text that is not Unicode."}]})
         status = 400
-    return Response(body, status, _HEADERS, media_type=_in_full(media))
+    return Response(body, status, {**_PRIVATE, **(headers or {})}, media_type=_in_full(media))
 
 
 def _in_full(media: str) -> str:

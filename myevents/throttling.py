@@ -1,15 +1,17 @@
-"""So many requests a minute for each caller; more are refused until some time has passed.
+"""So many requests a minute from each address, and of each person; more are refused until some time has passed.
 
-A caller is who says so, else the address that the connection comes from. Queries and commands are counted apart.
-Counters go by keyed hashes, so that no address is kept anywhere.
+Queries and commands are counted apart, and each mutation of a request is a command. Every request is one or the other
+but those of `UNCOUNTED`. Counters go by keyed hashes, so that no address is kept anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import math
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import orjson
 from msgspec import Struct
@@ -20,13 +22,17 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from myevents.auth import BadUser, person
 from myevents.cache.port import Cache
 from myevents.errors import ErrorCode, Refused
+from myevents.graphql_documents import CHARGE_KEY, TooManyRequests
 from myevents.graphql_http import GRAPHQL, JSON
 from myevents.negotiation import best
-from myevents.web import problem
+from myevents.web import NO_STORE, problem, retry_after_seconds
 
 _WINDOW: Final = 60.0
 _READING: Final = ("GET", "HEAD")
-_FREE: Final = "/api/openapi.json"
+
+UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})
+"""Paths that supervisors ask: nobody may be told there that a process is not alive because others ask it too."""
+
 _GRAPHQL_PATHS: Final = ("/graphql", "/command")
 
 
@@ -49,46 +55,55 @@ class Throttled:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        kind = _kind(scope)
+        kind = rate_class(scope)
         if kind is not None and self._rates[kind]:
-            wait = await self._wait(scope, kind)
-            if wait is not None:
-                self.refused[kind] += 1
-                await _refusal(scope, wait)(scope, receive, send)
+            keys = [self._key(f"{kind} {caller}") for caller in _callers(scope)]
+
+            async def charge(more: int) -> Refused | None:
+                return await self._charge(keys, kind, more)
+
+            refused = await charge(1)
+            if refused is not None:
+                await _refusal(scope, refused)(scope, receive, send)
                 return
+            scope[CHARGE_KEY] = charge
         await self._application(scope, receive, send)
 
-    async def _wait(self, scope: Scope, kind: str) -> int | None:
-        """Seconds after which the caller may ask again; None where now is right."""
-        key = hashlib.blake2b(f"{kind} {_caller(scope)}".encode(), key=self._secret, digest_size=24).digest()
-        came, most = await self._cache.count(b"rate:" + key, _WINDOW), self._rates[kind]
+    def _key(self, text: str) -> bytes:
+        return b"rate:" + hashlib.blake2b(text.encode(), key=self._secret, digest_size=24).digest()
+
+    async def _charge(self, keys: Sequence[bytes], kind: str, more: int) -> TooManyRequests | None:
+        """Count `more` requests; the refusal where one of the counters is over the limit."""
+        came, most = max(await self._cache.count_each(keys, _WINDOW, more)), self._rates[kind]
         if came <= most:
             return None
+        self.refused[kind] += 1
         # As if they had come evenly: after so long, so many of them are a minute old that one more may come.
-        return max(1, math.ceil(_WINDOW * (1 - (most - 1) / came)))
+        wait = max(1, math.ceil(_WINDOW * (1 - (most - 1) / came)))
+        message = f"These were too many requests in a minute: try again in {wait} s."
+        if more >= most:
+            message = f"A request may have at most {most:,} mutations here: send them in parts."
+        return TooManyRequests(ErrorCode.OVERLOADED, message, (), float(wait))
 
 
-def _kind(scope: Scope) -> str | None:
-    """What a request counts as; None for what is free: health, pages, descriptions."""
-    if scope["type"] != "http":
+def rate_class(scope: Scope) -> Literal["queries", "commands"] | None:
+    """The rate that a request counts for, whether or not a route takes it; None for the paths of `UNCOUNTED` alone."""
+    path: str = scope.get("path", "")
+    if scope["type"] != "http" or path in UNCOUNTED:
         return None
-    path: str = scope["path"]
-    if path == "/graphql" or (path.startswith("/api/") and path != _FREE and scope["method"] in _READING):
-        return "queries"
-    if scope["method"] not in _READING and (path == "/command" or path.startswith("/api/")):
+    if path == "/command" or (path.startswith("/api/") and scope["method"] not in _READING):
         return "commands"
-    return None
+    return "queries"
 
 
-def _caller(scope: Scope) -> str:
-    try:
-        who = person(Headers(scope=scope))
-    except BadUser:
-        who = None
-    if who is not None:
-        return f"user {who}"
+def _callers(scope: Scope) -> list[str]:
+    """The address that a request comes from, and the person who sends it, where it says so."""
     client = scope.get("client")
-    return f"address {_network(client[0])}" if client else "nobody"
+    callers = [f"address {_network(client[0])}" if client else "nobody"]
+    with contextlib.suppress(BadUser):
+        if (who := person(Headers(scope=scope))) is not None:
+            callers.append(f"user {who}")
+    return callers
 
 
 def _network(address: str) -> str:
@@ -102,12 +117,11 @@ def _network(address: str) -> str:
     return str(parsed.ipv4_mapped or ipaddress.ip_network((parsed, 64), strict=False))
 
 
-def _refusal(scope: Scope, wait: int) -> Response:
-    message = f"These were too many requests in a minute: try again in {wait} s."
-    refused = Refused(ErrorCode.OVERLOADED, message, (), float(wait))
+def _refusal(scope: Scope, refused: Refused) -> Response:
     if scope["path"] not in _GRAPHQL_PATHS:
         return problem(refused, 429)
     media = best(Headers(scope=scope).get("accept"), (GRAPHQL, JSON), usual=JSON) or JSON
-    error = {"message": message, "extensions": {"code": refused.code.value, "retryAfter": wait}}
-    headers = {"Retry-After": str(wait), "Vary": "Accept"}
+    wait = retry_after_seconds(refused)
+    error = {"message": refused.message, "extensions": {"code": refused.code.value, "retryAfter": int(wait)}}
+    headers = {"Retry-After": wait, "Vary": "Accept", "Cache-Control": NO_STORE}
     return Response(orjson.dumps({"errors": [error]}), 429, headers, f"{media}; charset=utf-8")

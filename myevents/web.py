@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
@@ -15,6 +16,12 @@ from myevents.errors import ErrorCode, Refused, StoreUnavailable
 
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body."""
+
+DEADLINE_SECONDS: Final = 5.0
+"""Seconds a request may take, the arrival of its body included."""
+
+NO_STORE: Final = "private, no-store"
+"""The `Cache-Control` of what is a caller's own, of every command's answer and of every error."""
 
 STATUS: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.INVALID_INPUT: 400,
@@ -55,6 +62,14 @@ async def body_of(request: Request) -> bytes:
     return b"".join(chunks)
 
 
+def deadline_refusal(*, command: bool) -> Refused:
+    """The refusal of a request that took over `DEADLINE_SECONDS`; a command may have been recorded all the same."""
+    if not command:
+        return Refused(ErrorCode.OVERLOADED, "The request took too long: ask for less, or try again.", (), 1.0)
+    message = "Nobody knows yet whether this was recorded: send it again with the same Idempotency-Key."
+    return Refused(ErrorCode.OVERLOADED, message, (), 1.0)
+
+
 def as_refusal(error: Exception) -> Refused:
     """What the caller is told of `error`; raises it again where it is no refusal."""
     if isinstance(error, Refused):
@@ -75,8 +90,21 @@ def problem(refused: Refused, status: int | None = None) -> Response:
         "code": refused.code.value,
         "path": refused.path,
     }
-    headers = {"Retry-After": str(round(refused.retry_after or 1))} if status in (429, 503) else None
+    headers = {"Cache-Control": NO_STORE}
+    if status in (429, 503):
+        headers["Retry-After"] = retry_after_seconds(refused)
     return Response(msgspec.json.encode(document), status, headers, "application/problem+json")
+
+
+def retry_after_seconds(refused: Refused) -> str:
+    """The header `Retry-After` of a refusal that passes: whole seconds, at least 1."""
+    return str(max(1, math.ceil(refused.retry_after or 1)))
+
+
+def too_slow() -> Response:
+    """The problem document of a body that did not arrive in time."""
+    message = f"The body did not arrive within {DEADLINE_SECONDS:.0f} s: send it again."
+    return problem(Refused(ErrorCode.INVALID_INPUT, message, ("body",)), 408)
 
 
 def too_large() -> Response:

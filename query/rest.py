@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import cache
 from typing import Any
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from myevents.errors import ErrorCode, Refused
-from myevents.web import Answer, problem
+from myevents.web import DEADLINE_SECONDS, Answer, deadline_refusal, problem
 from query import filters
 from query.answers import Answers, Question, asks_afresh
 from query.paging import Listing, Window
@@ -23,6 +24,8 @@ from schema.event_filter import EventFilter
 from schema.read_models import EventRow, LocationRow
 
 _JSON = "application/json"
+_PUBLIC = {"Vary": "MyEvents-Position", "Cache-Control": "no-cache"}
+"""What is answered is the same for everybody; a cache in front may keep it, but asks us each time."""
 _HIDDEN = {"name_folded", "organizer_id"}
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 
@@ -119,7 +122,7 @@ def _operation(name: str, summary: str, *path: str, paged: bool = False) -> dict
 
 def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
     async def endpoint(request: Request) -> Response:
-        ours = reads.of_request()
+        ours, end = reads.of_request(), asyncio.get_running_loop().time() + DEADLINE_SECONDS
         try:
             position = Position(ours, request.headers.get(HEADER))
         except Refused as refused:
@@ -127,9 +130,13 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
 
         async def made() -> Answer:
             try:
-                response = await handler(request, ours, position)
+                # From the request's start on: who waits for another one's answer first has no more time than others.
+                async with asyncio.timeout_at(end):
+                    response = await handler(request, ours, position)
             except Refused as refused:
                 response = problem(refused)
+            except TimeoutError:
+                response = problem(deadline_refusal(command=False))
             return Answer(response=response, whole=response.status_code == 200)
 
         address: str = request.scope["path"]
@@ -139,6 +146,7 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             position=position,
             versions=ours.versions,
             media_type=_JSON,
+            headers=_PUBLIC,
             fresh=asks_afresh(request),
         )
         return await answers.answer(question, made)
@@ -152,7 +160,7 @@ async def _list(request: Request, reads: Reads, listing: Listing, kind: type[Row
         "nodes": [_document(row) for row in page.rows],
         "next": page.cursors[-1] if page.has_next else None,
     }
-    return Response(_encode(document), media_type=_JSON)
+    return Response(_encode(document), headers=_PUBLIC, media_type=_JSON)
 
 
 def _first(request: Request) -> int | None:
@@ -172,7 +180,7 @@ def _id(request: Request) -> str:
 def _one(row: msgspec.Struct | None, what: str) -> Response:
     if row is None:
         return problem(Refused(ErrorCode.NOT_FOUND, f"There is no such {what}.", ("id",)))
-    return Response(_encode(_document(row)), media_type=_JSON)
+    return Response(_encode(_document(row)), headers=_PUBLIC, media_type=_JSON)
 
 
 def _document(value: Any) -> Any:

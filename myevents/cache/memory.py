@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from myevents.cache.port import ENTRY_LIMIT
@@ -71,15 +71,22 @@ class MemoryCache:
 
     async def count(self, key: bytes, window: float) -> float:
         """Count one more; what was not counted for longest is forgotten where there are too many keys."""
+        return self._count(key, window, 1)
+
+    async def count_each(self, keys: Sequence[bytes], window: float, more: int = 1) -> list[float]:
+        """Count `more` at each of the keys."""
+        return [self._count(key, window, more) for key in keys]
+
+    def _count(self, key: bytes, window: float, more: int) -> float:
         number, to_come = window_of(self._clock(), window)
         at, before, current = self._counters.get(key, (number, 0, 0))
         if at != number:
             before, current = (current if at == number - 1 else 0), 0
-        self._counters[key] = (number, before, current + 1)
+        self._counters[key] = (number, before, current + more)
         self._counters.move_to_end(key)
         if len(self._counters) > _MOST_COUNTERS:
             self._counters.popitem(last=False)
-        return estimate(before, current + 1, to_come)
+        return estimate(before, current + more, to_come)
 
     async def close(self) -> None:
         """Forget everything."""

@@ -5,7 +5,7 @@ No call raises for a server that is away, slow or full: such a cache knows nothi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 ENTRY_LIMIT: Final = 256 * 1024
@@ -29,6 +29,9 @@ class Cache(Protocol):
 
     async def count(self, key: bytes, window: float) -> float:
         """Count one more at `key`; how many came in about the last `window` seconds, this one included."""
+
+    async def count_each(self, keys: Sequence[bytes], window: float, more: int = 1) -> list[float]:
+        """Count `more` at each of the keys, as `count` does, in one call."""
 
     async def close(self) -> None:
         """Let go of connections."""

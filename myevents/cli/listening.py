@@ -16,11 +16,13 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from myevents.edge import Edge
 from myevents.errors import SettingsError
 from myevents.settings import Settings
 from myevents.telemetry.health import Health
 from myevents.telemetry.process import Telemetry
 from myevents.tls import Certificate
+from myevents.trusted_peers import TrustedPeers
 
 _GRACE = 4
 """Seconds that requests under way are given at the end."""
@@ -96,7 +98,7 @@ async def telling(settings: Settings, telemetry: Telemetry) -> AsyncIterator[Non
         _log.warning("no_metrics", reason=str(error))
         yield
         return
-    server = _server(telemetry.application())
+    server = _server(Edge(telemetry.application()))
     serving = asyncio.create_task(server.serve(sockets=[at]))
     try:
         yield
@@ -135,14 +137,13 @@ async def serve_http(application: ASGIApp, at: Listening, settings: Settings, he
 
 def _server(application: ASGIApp, tls: ssl.SSLContext | None = None, proxies: Sequence[str] = ()) -> _Server:
     config = uvicorn.Config(
-        application,
+        TrustedPeers(application, proxies),
         log_config=None,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=_GRACE,
-        # Where a request comes from is what the connection says, unless somebody is trusted to know better.
-        proxy_headers=bool(proxies),
-        forwarded_allow_ips=list(proxies),
+        # `TrustedPeers` reads them.
+        proxy_headers=False,
     )
     if tls is not None:
         context = tls

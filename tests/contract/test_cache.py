@@ -115,6 +115,8 @@ async def test_all_who_share_the_cache_count_together(opened: Opened) -> None:
     # Those of the hour before, of which there are none here, would count in part.
     assert sorted(counts) == list(range(1, 51))
     assert await caches[0].count(b"ben", 3600) == 1
+    assert await caches[1].count_each((b"ann", b"ben"), 3600, 2) == [52, 3]
+    assert await caches[0].count_each((b"ben", b"eve"), 3600) == [4, 1]
 
 
 async def test_what_was_counted_long_ago_counts_no_more(cache: Cache) -> None:

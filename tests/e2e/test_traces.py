@@ -41,7 +41,9 @@ class Services:
         ratio: str = "1",
         more: Mapping[str, str] | None = None,
     ) -> None:
-        settings = {"MYEVENTS_TRACES_URL": url, "MYEVENTS_TRACES_RATIO": ratio, **(more or {})}
+        # A test stands for the proxy that is trusted.
+        own = {"MYEVENTS_TRUSTED_PROXIES": "127.0.0.1", "MYEVENTS_TRACES_RATIO": ratio}
+        settings = {"MYEVENTS_TRACES_URL": url, **own, **(more or {})}
         self.command = exits.enter_context(served(database_url, directory, "command", settings))
         self.projector = exits.enter_context(served(database_url, directory, "projector", settings))
 
@@ -131,6 +133,23 @@ async def test_each_call_without_a_caller_s_trace_begins_one_of_its_own(
     calls = collector.named(name)
     assert len({call.trace for call in calls}) == 3
     assert {call.parent for call in calls} == {""}
+
+
+async def test_nobody_but_a_trusted_proxy_says_which_trace_a_call_belongs_to(
+    database_url: str, tmp_path: Path, collector: Receiver
+) -> None:
+    with ExitStack() as exits:
+        services = Services(database_url, tmp_path, collector.url, exits, more={"MYEVENTS_TRUSTED_PROXIES": ""})
+        await services.start()
+        assert (await services.book(traceparent=f"00-{CALLER_TRACE}-{CALLER_SPAN}-01")).status_code == 201
+        await until(lambda: _any(collector, "BookSeats"))
+        services.command.stop()
+    [call] = collector.named("POST /api/events/{id}/bookings")
+    assert (call.parent, call.trace == CALLER_TRACE) == ("", False)
+    connection = await asyncpg.connect(database_url)
+    kept = await connection.fetchval("select metadata ->> 'traceparent' from facts where type = 'SeatsBooked'")
+    await connection.close()
+    assert kept.split("-")[1] == call.trace
 
 
 async def test_a_service_that_stops_sends_what_it_has(services: Services, collector: Receiver) -> None:
