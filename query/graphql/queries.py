@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import strawberry
 
 from myevents.errors import ErrorCode, Refused
+from myevents.graphql_limits import at_most, statements
 from query import filters
 from query.graphql import inputs as i
 from query.graphql import types as t
@@ -17,15 +18,17 @@ from schema import read_models as rows
 from schema import read_tables
 
 _MOST_IDS = 100
+_MOST_BUILDS = 12
+"""A live, a former and a coming build of each read model and of the search index."""
 
 
 @strawberry.type
 class Query(Searches):
-    @strawberry.field
+    @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def node(self, info: Info, id: strawberry.ID) -> t.Node | None:
         return (await _nodes(info, [id]))[0]
 
-    @strawberry.field
+    @strawberry.field(metadata=statements(4))  # type: ignore[untyped-decorator]
     async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[t.Node | None]:
         if len(ids) > _MOST_IDS:
             raise Refused(ErrorCode.INVALID_INPUT, f"It takes at most {_MOST_IDS} ids.", ("ids",))
@@ -80,11 +83,11 @@ class Query(Searches):
         edges = [t.LocationEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
         return t.LocationConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
 
-    @strawberry.field
+    @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def booking(self, info: Info, id: strawberry.ID) -> t.Booking | None:
         return (await _bookings(info, [id])).get(id)
 
-    @strawberry.field
+    @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def bookings(
         self,
         info: Info,
@@ -115,7 +118,7 @@ class Query(Searches):
         edges = [t.BookingEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=False)]
         return t.BookingConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(_MOST_BUILDS))  # type: ignore[untyped-decorator]
     async def read_models(self, info: Info) -> list[t.ReadModelStatus]:
         info.context.position.used.momentary = True
         return [t.ReadModelStatus.of(status) for status in await info.context.reads.statuses()]

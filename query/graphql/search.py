@@ -12,13 +12,15 @@ import strawberry
 from msgspec import Struct
 
 from myevents.errors import ErrorCode, Refused
+from myevents.graphql_limits import at_most
 from myevents.search import port
 from myevents.search.highlights import highlights
+from myevents.search.weights import FIELDS
 from myevents.search.words import Asked, asked
 from query.graphql import inputs as i
 from query.graphql import types as t
 from query.graphql.types import Info
-from query.paging import Window, scope_of
+from query.paging import MOST, Window, scope_of
 
 Answer = TypeVar("Answer")
 _LONGEST: Final = 200
@@ -58,7 +60,7 @@ class SearchHit:
     event: t.Event
 
     @strawberry.field(  # type: ignore[untyped-decorator]
-        description="Matching pieces with <em> marks, all else escaped"
+        description="Matching pieces with <em> marks, all else escaped", metadata=at_most(len(FIELDS))
     )
     def highlights(self) -> list[str]:
         searched = self.searched
@@ -84,7 +86,7 @@ class FacetBucket:
 @strawberry.type
 class Facet:
     field: FacetField
-    buckets: list[FacetBucket]
+    buckets: list[FacetBucket] = strawberry.field(metadata=at_most(MOST))
 
 
 @strawberry.type
@@ -95,7 +97,7 @@ class SearchConnection:
     page_info: t.PageInfo
     total_count: int | None
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(len(FacetField)))  # type: ignore[untyped-decorator]
     async def facets(self, fields: list[FacetField], first: int | None = None) -> list[Facet]:
         size = Window(first=first).size if first is not None else _BUCKETS
         wanted: list[port.FacetField] = [field.value for field in dict.fromkeys(fields)]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import strawberry
 from msgspec.structs import replace
 
+from myevents.graphql_limits import at_most
 from myevents.model_status import ModelStatus
 from myevents.search.port import SearchBuilds
 from query import filters
@@ -19,6 +20,12 @@ from query.position import Position
 from query.reads import Reads
 from schema import read_models as rows
 from schema import read_tables, values
+
+HALLS_LIMIT: Final = 200
+TOPICS_LIMIT: Final = 50
+TICKET_TYPES_LIMIT: Final = 20
+LINES_LIMIT: Final = 20
+"""As many as commands accept of each; what is a list of rows counts by the size of its page."""
 
 
 class Context:
@@ -92,7 +99,7 @@ class Location(Node):
     longitude: float | None
     open_time: int | None = strawberry.field(description="Opening and closing hour, 0 to 24, local time")
     close_time: int | None
-    halls: list[Hall]
+    halls: list[Hall] = strawberry.field(metadata=at_most(HALLS_LIMIT))
 
     @strawberry.field
     async def events(
@@ -142,7 +149,7 @@ class Event(Node):
     name: str
     description: str | None
     url: str | None
-    topics: list[str]
+    topics: list[str] = strawberry.field(metadata=at_most(TOPICS_LIMIT))
     status: EventStatus
     starts_at: datetime
     ends_at: datetime
@@ -169,7 +176,7 @@ class Event(Node):
         halls = self.row.location.halls if self.row.location else ()
         return next((Hall.of(hall) for hall in halls if hall.hall_id == self.row.hall_id), None)
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(TICKET_TYPES_LIMIT))  # type: ignore[untyped-decorator]
     def ticket_types(self) -> list[TicketType]:
         return [ticket_type(self.row, kind) for kind in self.row.ticket_types]
 
@@ -226,7 +233,7 @@ class Booking(Node):
     created_at: datetime
     updated_at: datetime
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(LINES_LIMIT))  # type: ignore[untyped-decorator]
     def lines(self) -> list[BookingLine]:
         kinds = {kind.ticket_type_id: kind for kind in self.event.row.ticket_types}
         return [
