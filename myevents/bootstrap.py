@@ -22,7 +22,7 @@ from command.writer import Writer
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.cache.redis import RedisCache
-from myevents.databases import ReadDatabase, connections, databases
+from myevents.databases import ReadDatabase, databases, query_connections
 from myevents.errors import KafkaUnreachable, Refused, SettingsError
 from myevents.keeping import PAUSE, kept_up, running
 from myevents.log.kafka import KafkaLog
@@ -231,13 +231,14 @@ async def query_side(
 ) -> AsyncIterator[Reads]:
     """What answers queries, or says that they cannot be answered now, until the databases that it needs are there."""
     async with AsyncExitStack() as stack:
-        replicas = [
-            await stack.enter_async_context(
-                connections(url, name=f"read replica {number}", needed=False, telemetry=telemetry)
+        primary, *replicas = [
+            await stack.enter_async_context(query_connections(url, name=name, telemetry=telemetry))
+            for name, url in (
+                ("queries", reads.url),
+                *((f"read replica {number}", url) for number, url in enumerate(settings.read_replica_urls, start=1)),
             )
-            for number, url in enumerate(settings.read_replica_urls, start=1)
         ]
-        side = Reads(Sources(reads.pool, replicas), Cursors(settings.secret.encode()))
+        side = Reads(Sources(primary, replicas), Cursors(settings.secret.encode()))
 
         async def sign() -> None:
             if not side.cursors.known:

@@ -25,7 +25,7 @@ from myevents.graphiql import graphiql_page, prefers_page
 from myevents.graphql_limits import Limits
 from myevents.negotiation import best
 from myevents.telemetry.graphql import GraphqlMetrics
-from myevents.web import Answer, BodyTooLarge, Make, body_of, problem, too_large
+from myevents.web import Answer, BodyTooLarge, Make, WhileConnected, body_of, problem, too_large
 
 TOKENS: Final = 1000
 """Tokens of a document."""
@@ -156,7 +156,10 @@ def graphql_endpoint(
         try:
             # Who waits for another one's answer, and has to make it after all, has no more time than others.
             async with asyncio.timeout(DEADLINE):
-                return await recall(asked, context, make)
+                with WhileConnected(request):
+                    return await recall(asked, context, make)
+        except ClientDisconnect:
+            return Response(status_code=400)
         except TimeoutError:
             return _refused(_TOO_LONG, 503, media).response
 

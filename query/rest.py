@@ -7,12 +7,12 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from myevents.errors import ErrorCode, Refused
-from myevents.web import Answer, problem
+from myevents.web import Answer, WhileConnected, problem
 from query import filters
 from query.answers import Answers, Question, asks_afresh
 from query.paging import Listing, Window
@@ -141,7 +141,11 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             media_type=_JSON,
             fresh=asks_afresh(request),
         )
-        return await answers.answer(question, made)
+        try:
+            with WhileConnected(request):
+                return await answers.answer(question, made)
+        except ClientDisconnect:
+            return Response(status_code=400)
 
     return endpoint
 

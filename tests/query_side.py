@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -59,3 +59,10 @@ async def query_side(
             await asyncio.wait({listening})
         await answers.close()
         await sources.close()
+
+
+async def waits_until(look: Callable[[], Awaitable[object]], value: object, within: float = 1.5) -> None:
+    """Wait until `look` returns `value`; fail after `within` seconds."""
+    async with asyncio.timeout(within):
+        while await look() != value:  # noqa: ASYNC110 - it happens elsewhere
+            await asyncio.sleep(0.05)
