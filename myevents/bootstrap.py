@@ -40,6 +40,7 @@ from myevents.telemetry.commands import CommandMetrics
 from myevents.telemetry.process import Telemetry
 from myevents.telemetry.read_models import Following, ReadModelMetrics
 from myevents.telemetry.relay import RelayMetrics
+from myevents.telemetry.rows import RowsLeftOut
 from myevents.throttling import Rates, Throttled
 from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
@@ -238,7 +239,8 @@ async def query_side(
                 *((f"read replica {number}", url) for number, url in enumerate(settings.read_replica_urls, start=1)),
             )
         ]
-        side = Reads(Sources(primary, replicas), Cursors(settings.secret.encode()))
+        left_out = RowsLeftOut(telemetry.registry if telemetry else None)
+        side = Reads(Sources(primary, replicas), Cursors(settings.secret.encode()), left_out=left_out)
 
         async def sign() -> None:
             if not side.cursors.known:

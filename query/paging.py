@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
@@ -46,10 +46,12 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
-    """Rows in the list's order, a cursor for each."""
+    """Rows in the list's order, a cursor for each; `start` and `end` are the page's, whether or not a row is there."""
 
     rows: Sequence[Row]
     cursors: Sequence[str]
+    start: str | None
+    end: str | None
     has_next: bool
     has_previous: bool
 
@@ -94,17 +96,38 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         first = sa.cast(sa.literal(str(values[0]), sa.Text), column.type)
         return first, sa.literal(str(values[1]), sa.Text)
 
-    def slice(self, rows: list[Row], window: Window, cursors: Cursors) -> Page[Row]:
-        """The page from what `page` read."""
+    def _keys_of(self, row: object) -> tuple[object, object]:
+        return getattr(row, self.column), getattr(row, "id")  # noqa: B009
+
+    def _keys(self, text: str) -> tuple[object, object]:
+        """Return what a row is sorted by that cannot be decoded."""
+        values = msgspec.json.decode(text)
+        return values[self.column], values["id"]
+
+    def slice(
+        self, found: list[str], decode: Callable[[str], Row | None], window: Window, cursors: Cursors
+    ) -> Page[Row]:
+        """The page from what `page` read, as JSON, without the rows that `decode` makes nothing of."""
         size, backwards = window.size, window.last is not None
-        more = len(rows) > size
-        rows = rows[:size]
+        more = len(found) > size
+        found = found[:size]
         if backwards:
-            rows.reverse()
-        made = [cursors.make(self.scope, (getattr(row, self.column), getattr(row, "id"))) for row in rows]  # noqa: B009
+            found.reverse()
+        rows: list[Row] = []
+        made: list[str] = []
+        start = end = None
+        for text in found:
+            row = decode(text)
+            end = cursors.make(self.scope, self._keys(text) if row is None else self._keys_of(row))
+            start = start or end
+            if row is not None:
+                rows.append(row)
+                made.append(end)
         return Page(
             rows=rows,
             cursors=made,
+            start=start,
+            end=end,
             has_next=window.before is not None if backwards else more,
             has_previous=more if backwards else window.after is not None,
         )

@@ -154,7 +154,7 @@ async def _list(request: Request, reads: Reads, listing: Listing, kind: type[Row
     page = await reads.page(listing, kind, Window(first=_first(request), after=request.query_params.get("after")))
     document = {
         "nodes": [_document(row) for row in page.rows],
-        "next": page.cursors[-1] if page.has_next else None,
+        "next": page.end if page.has_next else None,
     }
     return Response(_encode(document), media_type=_JSON)
 

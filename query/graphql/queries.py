@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import strawberry
 
@@ -37,7 +38,7 @@ class Query(Searches):
     @strawberry.field
     async def event(self, info: Info, id: strawberry.ID) -> t.Event | None:
         row = (await _events(info, [id])).get(id)
-        return t.Event.of(row) if row else None
+        return t.made_of(info, "Event", row, t.Event.of) if row else None
 
     @strawberry.field
     async def events(
@@ -57,7 +58,7 @@ class Query(Searches):
     async def location(self, info: Info, id: strawberry.ID) -> t.Location | None:
         await info.context.position.reached("locations")
         row = (await info.context.reads.locations(_ids([id]))).get(id)
-        return t.Location.of(row) if row else None
+        return t.made_of(info, "Location", row, t.Location.of) if row else None
 
     @strawberry.field
     async def locations(
@@ -79,9 +80,13 @@ class Query(Searches):
         )
         window = Window(first=first, after=after, last=last, before=before)
         page = await info.context.reads.page(listing, rows.LocationRow, window)
-        nodes = [t.Location.of(row) for row in page.rows]
-        edges = [t.LocationEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
-        return t.LocationConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+        served = t.servable(info, page, "Location", t.Location.of)
+        return t.LocationConnection(
+            listing=listing,
+            edges=[t.LocationEdge(cursor=cursor, node=node) for cursor, node in served],
+            nodes=[node for _, node in served],
+            page_info=t.page_info(page),
+        )
 
     @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def booking(self, info: Info, id: strawberry.ID) -> t.Booking | None:
@@ -114,9 +119,13 @@ class Query(Searches):
         )
         page = await info.context.reads.page(listing, rows.BookingRow, Window(first=first, after=after))
         events = await info.context.reads.events([event_id])
-        nodes = [t.Booking.of(row, events[row.event_id]) for row in page.rows if row.event_id in events]
-        edges = [t.BookingEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=False)]
-        return t.BookingConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+        served = t.servable(info, page, "Booking", partial(_booking_of, events))
+        return t.BookingConnection(
+            listing=listing,
+            edges=[t.BookingEdge(cursor=cursor, node=node) for cursor, node in served],
+            nodes=[node for _, node in served],
+            page_info=t.page_info(page),
+        )
 
     @strawberry.field(metadata=at_most(_MOST_BUILDS))  # type: ignore[untyped-decorator]
     async def read_models(self, info: Info) -> list[t.ReadModelStatus]:
@@ -143,7 +152,20 @@ async def _bookings(info: Info, ids: Sequence[str]) -> dict[str, t.Booking]:
     await info.context.position.reached("bookings", "events")
     found = await info.context.reads.bookings(_ids(ids), viewer)
     events = await info.context.reads.events([row.event_id for row in found.values()]) if found else {}
-    return {key: t.Booking.of(row, events[row.event_id]) for key, row in found.items() if row.event_id in events}
+    return _served(info, found, "Booking", partial(_booking_of, events))
+
+
+def _booking_of(events: Mapping[str, rows.EventRow], row: rows.BookingRow) -> t.Booking | None:
+    """Return the booking, None where its event cannot be served."""
+    return t.Booking.of(row, events[row.event_id]) if row.event_id in events else None
+
+
+def _served(
+    info: Info, found: Mapping[str, t.AnyRow], kind: str, make: Callable[[t.AnyRow], t.Served | None]
+) -> dict[str, t.Served]:
+    """Return the objects of those rows that can be served, by id."""
+    made = ((key, t.made_of(info, kind, row, make)) for key, row in found.items())
+    return {key: node for key, node in made if node is not None}
 
 
 async def _nodes(info: Info, ids: Sequence[str]) -> list[t.Node | None]:
@@ -151,11 +173,11 @@ async def _nodes(info: Info, ids: Sequence[str]) -> list[t.Node | None]:
     found: dict[str, t.Node] = {}
     kinds = {prefix: [text for text in _ids(ids) if text.startswith(prefix)] for prefix in ("evt_", "loc_", "bkg_")}
     if kinds["evt_"]:
-        found |= {key: t.Event.of(row) for key, row in (await _events(info, kinds["evt_"])).items()}
+        found |= _served(info, await _events(info, kinds["evt_"]), "Event", t.Event.of)
     if kinds["loc_"]:
         await info.context.position.reached("locations")
         located = await info.context.reads.locations(kinds["loc_"])
-        found |= {key: t.Location.of(row) for key, row in located.items()}
+        found |= _served(info, located, "Location", t.Location.of)
     if kinds["bkg_"]:
         found |= await _bookings(info, kinds["bkg_"])
     return [found.get(text) for text in ids]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import strawberry
 from msgspec.structs import replace
@@ -20,6 +21,12 @@ from query.position import Position
 from query.reads import Reads
 from schema import read_models as rows
 from schema import read_tables, values
+
+AnyRow = TypeVar("AnyRow")
+Served = TypeVar("Served")
+
+MINUTES_LIMIT: Final = 2**31 - 1
+"""The longest duration that GraphQL's `Int` can tell: what older releases accepted may be longer, and says this."""
 
 HALLS_LIMIT: Final = 200
 TOPICS_LIMIT: Final = 50
@@ -163,9 +170,9 @@ class Event(Node):
     updated_at: datetime
     version: int = strawberry.field(description="The number of the last fact of this event that this answer includes")
 
-    @strawberry.field
+    @strawberry.field(description="Minutes")  # type: ignore[untyped-decorator]
     def duration(self) -> int:
-        return int((self.row.ends_at - self.row.starts_at).total_seconds() // 60)
+        return min(int((self.row.ends_at - self.row.starts_at).total_seconds() // 60), MINUTES_LIMIT)
 
     @strawberry.field
     def location(self) -> Location | None:
@@ -334,9 +341,13 @@ class EventConnection:
             scope=scope_of("events", wanted, order.field.value, order.direction.value),
         )
         page = await info.context.reads.page(listing, rows.EventRow, window)
-        nodes = [Event.of(row) for row in page.rows]
-        edges = [EventEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
-        return cls(listing=listing, edges=edges, nodes=nodes, page_info=page_info(page))
+        served = servable(info, page, "Event", Event.of)
+        return cls(
+            listing=listing,
+            edges=[EventEdge(cursor=cursor, node=node) for cursor, node in served],
+            nodes=[node for _, node in served],
+            page_info=page_info(page),
+        )
 
     @strawberry.field
     async def total_count(self, info: Info) -> int | None:
@@ -372,6 +383,19 @@ def page_info(page: Page[Any]) -> PageInfo:
     return PageInfo(
         has_next_page=page.has_next,
         has_previous_page=page.has_previous,
-        start_cursor=page.cursors[0] if page.cursors else None,
-        end_cursor=page.cursors[-1] if page.cursors else None,
+        start_cursor=page.start,
+        end_cursor=page.end,
     )
+
+
+def servable(
+    info: Info, page: Page[AnyRow], kind: str, make: Callable[[AnyRow], Served | None]
+) -> list[tuple[str, Served]]:
+    """Return the cursor and the object of each row of a page that can be served; the others are counted."""
+    found = ((cursor, made_of(info, kind, row, make)) for cursor, row in zip(page.cursors, page.rows, strict=True))
+    return [(cursor, made) for cursor, made in found if made is not None]
+
+
+def made_of(info: Info, kind: str, row: AnyRow, make: Callable[[AnyRow], Served | None]) -> Served | None:
+    """Return what `make` makes of a row; None, and count it, where the row's values do not allow that."""
+    return info.context.reads.left_out.make(kind, lambda: getattr(row, "id", None), lambda: make(row))
