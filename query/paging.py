@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -56,6 +56,24 @@ class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
     has_previous: bool
 
 
+Halls = Literal["none", "own", "all"]
+"""Which halls are read of a row's location: a location may have 200, which few ask for. `own`: where an event is."""
+
+
+def row_json(table: str, halls: Halls) -> str:
+    """Return the SQL expression of a row as JSON, with those halls alone."""
+    whole = f"to_jsonb({table})"
+    if halls == "all" or table == "bookings":
+        return whole
+    if table == "locations":
+        return f"{whole} - 'halls'"
+    if halls == "none":
+        return f"{whole} #- '{{location,halls}}'"
+    named = f"jsonb_build_object('id', {table}.hall_id)"
+    found = f"jsonb_path_query_array({table}.location, '$.halls[*] ? (@.hallId == $id)', {named})"
+    return f"jsonb_set({whole}, '{{location,halls}}', coalesce({found}, '[]'))"
+
+
 def scope_of(name: str, *parts: object) -> str:
     """What a cursor is bound to: the list, its filter and its order."""
     return f"{name}:{hashlib.sha256(msgspec.json.encode(parts)).hexdigest()}"
@@ -69,6 +87,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     column: str
     descending: bool = False
     scope: str
+    halls: Halls = "none"
 
     def count(self) -> sa.Select[Any]:
         """The statement that counts the rows, up to `COUNTED`."""
@@ -88,8 +107,13 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
                 conditions.append(row > bound if larger else row < bound)
         down = self.descending != backwards
         order = [key.desc() if down else key.asc() for key in keys]
-        row_json: sa.ColumnElement[Any] = sa.literal_column(f"to_jsonb({self.table.name})")
-        return sa.select(row_json).select_from(self.table).where(*conditions).order_by(*order).limit(size + 1)
+        return (
+            sa.select(sa.literal_column(row_json(self.table.name, self.halls)))
+            .select_from(self.table)
+            .where(*conditions)
+            .order_by(*order)
+            .limit(size + 1)
+        )
 
     def _values(self, values: list[Any]) -> tuple[sa.ColumnElement[Any], ...]:
         column = self.table.c[self.column]

@@ -12,6 +12,7 @@ from myevents.graphql_limits import at_most, statements
 from query import filters
 from query.graphql import inputs as i
 from query.graphql import types as t
+from query.graphql.asked_fields import halls_asked_for
 from query.graphql.search import Searches
 from query.graphql.types import Info
 from query.paging import Listing, Window, scope_of
@@ -77,6 +78,7 @@ class Query(Searches):
             conditions=wanted.conditions(),
             column="name",
             scope=scope_of("locations", wanted),
+            halls=halls_asked_for(info),
         )
         window = Window(first=first, after=after, last=last, before=before)
         page = await info.context.reads.page(listing, rows.LocationRow, window)

@@ -15,7 +15,9 @@ from myevents.model_status import ModelStatus
 from myevents.search.port import SearchBuilds
 from query import filters
 from query.graphql import inputs as i
+from query.graphql.asked_fields import halls_asked_for
 from query.graphql.enums import BookingStatus, EventStatus
+from query.graphql.list_limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
 from query.paging import Listing, Page, Window, scope_of
 from query.position import Position
 from query.reads import Reads
@@ -27,12 +29,6 @@ Served = TypeVar("Served")
 
 MINUTES_LIMIT: Final = 2**31 - 1
 """The longest duration that GraphQL's `Int` can tell: what older releases accepted may be longer, and says this."""
-
-HALLS_LIMIT: Final = 200
-TOPICS_LIMIT: Final = 50
-TICKET_TYPES_LIMIT: Final = 20
-LINES_LIMIT: Final = 20
-"""As many as commands accept of each; what is a list of rows counts by the size of its page."""
 
 
 class Context:
@@ -339,6 +335,7 @@ class EventConnection:
             column=filters.EVENT_ORDERS[order.field.value],
             descending=order.direction is i.Direction.DESC,
             scope=scope_of("events", wanted, order.field.value, order.direction.value),
+            halls=halls_asked_for(info),
         )
         page = await info.context.reads.page(listing, rows.EventRow, window)
         served = servable(info, page, "Event", Event.of)
