@@ -20,12 +20,22 @@ from strawberry.extensions import MaskErrors, MaxTokensLimiter, ParserCache, Val
 from strawberry.schema.exceptions import CannotGetOperationTypeError, InvalidOperationTypeError
 from strawberry.types.graphql import OperationType
 
-from myevents.errors import Refused
+from myevents.errors import ErrorCode, Refused
 from myevents.graphiql import graphiql_page, prefers_page
 from myevents.graphql_limits import Limits
 from myevents.negotiation import best
 from myevents.telemetry.graphql import GraphqlMetrics
-from myevents.web import Answer, BodyTooLarge, Make, WhileConnected, body_of, problem, too_large
+from myevents.web import (
+    ANSWER_BYTES,
+    ANSWER_TOO_LARGE,
+    Answer,
+    BodyTooLarge,
+    Make,
+    WhileConnected,
+    body_of,
+    problem,
+    too_large,
+)
 
 TOKENS: Final = 1000
 """Tokens of a document."""
@@ -210,7 +220,11 @@ async def _executed(
         if result.data is None and not any(error.path for error in result.errors):
             del answer["data"]
             return Answer(response=_json(answer, refused, media), whole=False)
-    return Answer(response=_json(answer, 200, media), whole=not result.errors)
+    response = _json(answer, 200, media)
+    if len(response.body) > ANSWER_BYTES:
+        too_large_answer = {"message": ANSWER_TOO_LARGE, "extensions": {"code": ErrorCode.INVALID_INPUT.value}}
+        return Answer(response=_json({"errors": [too_large_answer]}, refused, media), whole=False)
+    return Answer(response=response, whole=not result.errors)
 
 
 def _formatted(error: GraphQLError) -> dict[str, Any]:

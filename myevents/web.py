@@ -17,6 +17,11 @@ from myevents.errors import ErrorCode, Refused, StoreUnavailable
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body."""
 
+ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of an answer's body."""
+
+ANSWER_TOO_LARGE: Final = f"The answer has more than {ANSWER_BYTES // 1024**2} MiB: ask for less, or in parts."
+
 DISCONNECT_SECONDS: Final = 0.05
 """Seconds after which it matters to a request under way that its client hangs up."""
 

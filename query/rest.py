@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from myevents.errors import ErrorCode, Refused
-from myevents.web import Answer, WhileConnected, problem
+from myevents.web import ANSWER_BYTES, ANSWER_TOO_LARGE, Answer, WhileConnected, problem
 from query import filters
 from query.answers import Answers, Question, asks_afresh
 from query.paging import Listing, Window
@@ -159,7 +159,10 @@ async def _list(request: Request, reads: Reads, listing: Listing, kind: type[Row
         "nodes": [_in_list(row) for row in page.rows],
         "next": page.end if page.has_next else None,
     }
-    return Response(_encode(document), media_type=_JSON)
+    body = _encode(document)
+    if len(body) > ANSWER_BYTES:
+        raise Refused(ErrorCode.INVALID_INPUT, ANSWER_TOO_LARGE, ("first",))
+    return Response(body, media_type=_JSON)
 
 
 def _in_list(row: EventRow | LocationRow | BookingRow) -> dict[str, Any]:
