@@ -22,7 +22,7 @@ from command.writer import Writer
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.cache.redis import RedisCache
-from myevents.databases import ReadDatabase, connections, databases
+from myevents.databases import ReadDatabase, databases, query_connections
 from myevents.errors import KafkaUnreachable, Refused, SettingsError
 from myevents.keeping import PAUSE, kept_up, running
 from myevents.log.kafka import KafkaLog
@@ -40,6 +40,7 @@ from myevents.telemetry.commands import CommandMetrics
 from myevents.telemetry.process import Telemetry
 from myevents.telemetry.read_models import Following, ReadModelMetrics
 from myevents.telemetry.relay import RelayMetrics
+from myevents.telemetry.rows import RowsLeftOut
 from myevents.throttling import Rates, Throttled
 from projector.heartbeat import NAME as HEARTBEAT
 from projector.heartbeat import Heartbeat
@@ -231,13 +232,15 @@ async def query_side(
 ) -> AsyncIterator[Reads]:
     """What answers queries, or says that they cannot be answered now, until the databases that it needs are there."""
     async with AsyncExitStack() as stack:
-        replicas = [
-            await stack.enter_async_context(
-                connections(url, name=f"read replica {number}", needed=False, telemetry=telemetry)
+        primary, *replicas = [
+            await stack.enter_async_context(query_connections(url, name=name, telemetry=telemetry))
+            for name, url in (
+                ("queries", reads.url),
+                *((f"read replica {number}", url) for number, url in enumerate(settings.read_replica_urls, start=1)),
             )
-            for number, url in enumerate(settings.read_replica_urls, start=1)
         ]
-        side = Reads(Sources(reads.pool, replicas), Cursors(settings.secret.encode()))
+        left_out = RowsLeftOut(telemetry.registry if telemetry else None)
+        side = Reads(Sources(primary, replicas), Cursors(settings.secret.encode()), left_out=left_out)
 
         async def sign() -> None:
             if not side.cursors.known:

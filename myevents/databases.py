@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,12 @@ from schema.tables import PARTITIONS
 _DISCONNECT = 2.5
 """Seconds that databases are given at the end; then whatever waits for one fails."""
 
+QUERY_CONNECTIONS = 12
+"""Connections of a process that queries use, to each server that they read; one of them listens for notices."""
+
+_QUERY_SESSION = {"statement_timeout": "2500"}
+"""Milliseconds: where a statement's end after 2 s cannot be told to the server, it ends it by itself."""
+
 _log = structlog.get_logger()
 
 
@@ -34,6 +40,9 @@ class ReadDatabase:
     """Where the read models are: a database of its own, or the store's. It may be away, whatever else is there."""
 
     pool: asyncpg.Pool
+    url: str
+    """Where queries open connections of their own, so that they take none from those who write."""
+
     apart: str | None = None
     """Its address where it is not the store's, which is migrated before anybody sees it."""
 
@@ -63,10 +72,16 @@ async def database(settings: Settings) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def connections(
-    dsn: str, *, size: int = 24, name: str = "database", needed: bool = True, telemetry: Telemetry | None = None
+    dsn: str,
+    *,
+    size: int = 24,
+    name: str = "database",
+    needed: bool = True,
+    telemetry: Telemetry | None = None,
+    session: Mapping[str, str] | None = None,
 ) -> AsyncIterator[asyncpg.Pool]:
     """Connections to a database, whose use is told under `name`; who needs it is able only while it answers."""
-    pool = await open_pool(dsn, size=size)
+    pool = await open_pool(dsn, size=size, session=session)
     if telemetry is not None:
         telemetry.pools.watch(name, pool)
         if needed:
@@ -82,20 +97,33 @@ async def connections(
             pool.terminate()
 
 
+def query_connections(
+    url: str, *, name: str, telemetry: Telemetry | None = None
+) -> AbstractAsyncContextManager[asyncpg.Pool]:
+    """Open connections for queries alone, few enough to leave the server to those who write."""
+    return connections(
+        url, size=QUERY_CONNECTIONS, name=name, needed=False, telemetry=telemetry, session=_QUERY_SESSION
+    )
+
+
 @asynccontextmanager
 async def read_database(
-    settings: Settings, store: asyncpg.Pool | None = None, telemetry: Telemetry | None = None
+    settings: Settings,
+    store: asyncpg.Pool | None = None,
+    telemetry: Telemetry | None = None,
+    *,
+    store_url: str = "",
 ) -> AsyncIterator[ReadDatabase]:
-    """The read models' database; `store` where both are in one and it is open already."""
+    """The read models' database; `store` at `store_url` where both are in one and it is open already."""
     async with AsyncExitStack() as stack:
         if not settings.reads_apart and store is not None:
-            yield ReadDatabase(pool=store)
+            yield ReadDatabase(pool=store, url=store_url)
             return
         url = _server(settings.read_database_url) if settings.reads_apart else database(settings)
         dsn = await stack.enter_async_context(url)
         opening = connections(dsn, name="read database", needed=False, telemetry=telemetry)
         pool = await stack.enter_async_context(opening)
-        yield ReadDatabase(pool=pool, apart=dsn if settings.reads_apart else None)
+        yield ReadDatabase(pool=pool, url=dsn, apart=dsn if settings.reads_apart else None)
 
 
 @asynccontextmanager
@@ -106,7 +134,7 @@ async def databases(
     async with (
         database(settings) as dsn,
         connections(dsn, telemetry=telemetry) as store,
-        read_database(settings, store, telemetry) as reads,
+        read_database(settings, store, telemetry, store_url=dsn) as reads,
     ):
         yield store, reads
 

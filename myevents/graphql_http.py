@@ -36,11 +36,14 @@ from myevents.graphql_limits import Limits
 from myevents.negotiation import best
 from myevents.telemetry.graphql import GraphqlMetrics
 from myevents.web import (
+    ANSWER_BYTES,
+    ANSWER_TOO_LARGE,
     DEADLINE_SECONDS,
     NO_STORE,
     Answer,
     BodyTooLarge,
     Make,
+    WhileConnected,
     body_of,
     deadline_refusal,
     problem,
@@ -183,7 +186,10 @@ def graphql_endpoint(
                 context = context_of(request)
                 asked = Asked(request=request, sent=sent, media=media, commands=commands)
                 make = partial(_made, schema, asked, context, metrics)
-                return await recall(asked, context, make) if recall else (await make()).response
+                if recall is None:
+                    return (await make()).response
+                with WhileConnected(request):
+                    return await recall(asked, context, make)
         except BodyTooLarge:
             return too_large()
         except ClientDisconnect:
@@ -252,7 +258,11 @@ async def _executed(
             del answer["data"]
             status = status if headers else refused
         return Answer(response=_json(answer, status, media, headers), whole=False)
-    return Answer(response=_json(answer, 200, media, asked.headers), whole=True)
+    response = _json(answer, 200, media, asked.headers)
+    if len(response.body) > ANSWER_BYTES:
+        too_large_answer = {"message": ANSWER_TOO_LARGE, "extensions": {"code": ErrorCode.INVALID_INPUT.value}}
+        return Answer(response=_json({"errors": [too_large_answer]}, refused, media), whole=False)
+    return Answer(response=response, whole=True)
 
 
 def _overload(errors: Sequence[GraphQLError]) -> Refused | None:

@@ -1,6 +1,11 @@
 """How much a GraphQL operation may ask for: measured in one pass over it, before anything is executed.
 
 A fragment is measured once, however often and deep it is spread, so that the pass is linear in the document.
+
+Every list counts by its limit: a page by `first` or `last`, others by what their field declares with `at_most`, whose
+values are no rows of their own and of which `VALUES_PER_NODE` count as a node. Every field that is awaited asks a
+database or the search index, and counts as a statement, or as the number that it declares with `statements`; what is
+asked of each row of a page counts for every row.
 """
 
 from __future__ import annotations
@@ -29,9 +34,12 @@ from graphql import (
     ValueNode,
     VariableNode,
     get_named_type,
+    is_list_type,
+    is_non_null_type,
 )
 from msgspec import Struct
 from strawberry.extensions import SchemaExtension
+from strawberry.types.field import StrawberryField
 
 DEPTH: Final = 10
 """Fields inside fields, those of introspection aside."""
@@ -44,18 +52,44 @@ ANONYMOUS: Final = 10_000
 SIGNED_IN: Final = 50_000
 """Nodes that a caller may ask for who does."""
 
+STATEMENTS: Final = 120
+"""Statements that an operation may cause: a page of 100 rows, one connection of each, and some beside."""
+
+VALUES_PER_NODE: Final = 4
+"""Values inside a row, as halls or topics, that count as one node: a row has some 30 fields, they have up to four."""
+
+_LIST_LIMIT: Final = "list limit"
+_STATEMENTS: Final = "statements"
+_DEFINITION: Final = "strawberry-definition"
+_PAGE_ROWS: Final = {"edges", "nodes"}
 _USUAL: Final = 20
 _MOST: Final = 100
 _META: Final = {"__schema": SchemaMetaFieldDef, "__type": TypeMetaFieldDef, "__typename": TypeNameMetaFieldDef}
 
 
+def at_most(count: int) -> dict[object, object]:
+    """Return the metadata of a field that lists up to `count` values."""
+    return {_LIST_LIMIT: count}
+
+
+def statements(count: int) -> dict[object, object]:
+    """Return the metadata of an awaited field that causes `count` statements, where that is not one."""
+    return {_STATEMENTS: count}
+
+
 class Measure(Struct, frozen=True):
-    """What an operation asks for; `nodes` are those that its lists can have at most."""
+    """What an operation asks for; `nodes` are those that its lists can have at most.
+
+    `row_nodes` and `row_statements` are asked for in each row of the page that the selection is made of.
+    """
 
     depth: int = 0
     aliases: int = 0
     directives: int = 0
     nodes: int = 0
+    statements: int = 0
+    row_nodes: int = 0
+    row_statements: int = 0
 
     def beside(self, other: Measure) -> Measure:
         """Both, side by side."""
@@ -64,6 +98,9 @@ class Measure(Struct, frozen=True):
             self.aliases + other.aliases,
             self.directives + other.directives,
             self.nodes + other.nodes,
+            self.statements + other.statements,
+            self.row_nodes + other.row_nodes,
+            self.row_statements + other.row_statements,
         )
 
 
@@ -104,6 +141,7 @@ def check(found: Measure, nodes: int) -> None:
         ("aliases", found.aliases, ALIASES),
         ("directives", found.directives, DIRECTIVES),
         ("nodes", found.nodes, nodes),
+        ("statements of the databases", found.statements, STATEMENTS),
     ):
         if asked > allowed:
             shown = f"{asked:,}" if asked < 10**9 else "over a thousand million"
@@ -173,22 +211,51 @@ class _Pass:
         if kind.name.startswith("__"):
             # No data hangs on introspection, and validation bounds it.
             return Measure(0, below.aliases + aliases, below.directives, below.nodes)
+        depth, aliases = below.depth + 1, below.aliases + aliases
+        own, in_row = self._own_statements(field), (below.nodes, below.statements)
+        if name in _PAGE_ROWS and "pageInfo" in getattr(kind, "fields", {}):
+            # The connection knows how many rows there are.
+            return Measure(depth, aliases, below.directives, 0, own, *in_row)
         size = self._size(node, field)
-        nodes = below.nodes if size is None else size * (1 + below.nodes)
-        return Measure(below.depth + 1, below.aliases + aliases, below.directives, nodes)
+        if "pageInfo" in getattr(get_named_type(field.type), "fields", {}):
+            nodes = size * (1 + below.row_nodes) + below.nodes
+            return Measure(
+                depth, aliases, below.directives, nodes, own + size * below.row_statements + below.statements
+            )
+        if not is_list_type(field.type.of_type if is_non_null_type(field.type) else field.type):
+            return Measure(depth, aliases, below.directives, below.nodes, own + below.statements)
+        nodes = (size if list_limit(field) is None else -(-size // VALUES_PER_NODE)) + size * below.nodes
+        return Measure(depth, aliases, below.directives, nodes, own + size * below.statements)
 
-    def _size(self, node: FieldNode, field: GraphQLField) -> int | None:
-        """How many nodes a list may have; None for what is no list of ours."""
+    def _own_statements(self, field: GraphQLField) -> int:
+        """Return how many statements the field itself causes."""
+        definition = field.extensions.get(_DEFINITION)
+        if not isinstance(definition, StrawberryField):
+            return 0
+        resolver = definition.base_resolver
+        count: int = definition.metadata.get(_STATEMENTS, int(resolver is not None and resolver.is_async))
+        return count
+
+    def _size(self, node: FieldNode, field: GraphQLField) -> int:
+        """Return how many values a list may have: as declared, else as asked for, else as many as any page."""
+        limit = list_limit(field)
+        if limit is not None:
+            return limit
         given = {argument.name.value: _value(argument.value, self._variables) for argument in node.arguments or ()}
         if "ids" in field.args:
             ids = given.get("ids")
             return len(ids) if isinstance(ids, list) else 1
-        if "first" not in field.args:
-            return None
         asked = [size for size in (given.get("first"), given.get("last")) if size is not None]
         # What is no size is refused where it is used; until then it counts as the most.
         sizes = [min(_MOST, size) if isinstance(size, int) and size > 0 else _MOST for size in asked]
-        return max(sizes, default=_USUAL)
+        return max(sizes, default=_USUAL if "first" in field.args else _MOST)
+
+
+def list_limit(field: GraphQLField) -> int | None:
+    """Return the limit that a list field declares, None where it declares none."""
+    definition = field.extensions.get(_DEFINITION)
+    limit: int | None = definition.metadata.get(_LIST_LIMIT) if isinstance(definition, StrawberryField) else None
+    return limit
 
 
 def _value(node: ValueNode | None, variables: Mapping[str, Any]) -> Any:

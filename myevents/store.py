@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -61,8 +61,11 @@ class KeyRaced(Exception):
     """Another round remembered one of the keys first: roll back and decide again."""
 
 
-async def open_pool(dsn: str, *, size: int = 8) -> asyncpg.Pool:
-    """Connections of the services' own role, with a deadline on every statement and lock."""
+async def open_pool(dsn: str, *, size: int = 8, session: Mapping[str, str] | None = None) -> asyncpg.Pool:
+    """Connections of the services' own role, with a deadline on every statement and lock.
+
+    `session` has further settings of PostgreSQL for each connection.
+    """
 
     async def as_app(connection: asyncpg.Connection) -> None:
         await connection.execute(f"set role {APP_ROLE}")
@@ -82,6 +85,7 @@ async def open_pool(dsn: str, *, size: int = 8) -> asyncpg.Pool:
             "lock_timeout": "2000",
             "idle_in_transaction_session_timeout": "10000",
             "jit": "off",
+            **(session or {}),
         },
     )
 

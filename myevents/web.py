@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
@@ -9,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from myevents.errors import ErrorCode, Refused, StoreUnavailable
@@ -22,6 +23,13 @@ DEADLINE_SECONDS: Final = 5.0
 
 NO_STORE: Final = "private, no-store"
 """The `Cache-Control` of what is a caller's own, of every command's answer and of every error."""
+ANSWER_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of an answer's body."""
+
+ANSWER_TOO_LARGE: Final = f"The answer has more than {ANSWER_BYTES // 1024**2} MiB: ask for less, or in parts."
+
+DISCONNECT_SECONDS: Final = 0.05
+"""Seconds after which it matters to a request under way that its client hangs up."""
 
 STATUS: Final[Mapping[ErrorCode, int]] = {
     ErrorCode.INVALID_INPUT: 400,
@@ -44,6 +52,41 @@ class Answer(Struct, frozen=True, kw_only=True):
 
 Make = Callable[[], Awaitable[Answer]]
 """Makes an answer; what goes wrong is in it."""
+
+
+class WhileConnected:
+    """Cancels what runs inside once the client has hung up; it then ends with `ClientDisconnect`.
+
+    For requests whose body has been read. Looks only after `DISCONNECT_SECONDS`: most are answered before.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._receive = request.receive
+        self._watch: asyncio.Task[None] | None = None
+        self._gone = False
+
+    def __enter__(self) -> None:
+        """Begin to watch after a while."""
+        self._task = asyncio.current_task()
+        self._timer = asyncio.get_running_loop().call_later(DISCONNECT_SECONDS, self._start)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        """Watch no more; raises `ClientDisconnect` where this is what ended the work."""
+        self._timer.cancel()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._gone and kind is asyncio.CancelledError and self._task is not None and not self._task.uncancel():
+            raise ClientDisconnect from error
+
+    def _start(self) -> None:
+        self._watch = asyncio.create_task(self._cancel_once_gone())
+
+    async def _cancel_once_gone(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 class BodyTooLarge(Exception):

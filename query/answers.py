@@ -76,10 +76,20 @@ class Outcome(Struct, frozen=True):
 
 
 class _Flight(Struct):
-    """An answer on its way, and how many others wait for it."""
+    """An answer on its way, and how many wait for it; it is given up where nobody is left."""
 
     task: asyncio.Task[Outcome]
-    followers: int = 0
+    waiting: int = 0
+
+    async def outcome(self) -> Outcome:
+        """Wait for the answer; the last who waits no longer ends the work."""
+        self.waiting += 1
+        try:
+            return await asyncio.shield(self.task)
+        finally:
+            self.waiting -= 1
+            if not self.waiting:
+                self.task.cancel()
 
 
 class Answers:
@@ -158,15 +168,10 @@ class Answers:
         return digest.digest()
 
     async def _led(self, key: bytes, filling: Coroutine[Any, Any, Outcome]) -> Response:
-        """Make the answer for all who wait for it; it is given up only where nobody is left."""
+        """Make the answer for all who wait for it."""
         flight = self._flights[key] = _Flight(self._spawn(filling))
         flight.task.add_done_callback(lambda _: self._flights.pop(key, None))
-        try:
-            return (await asyncio.shield(flight.task)).response
-        except asyncio.CancelledError:
-            if not flight.followers:
-                flight.task.cancel()
-            raise
+        return (await flight.outcome()).response
 
     async def _filled(self, key: bytes, request: bytes, used: Used | None, question: Question, make: Make) -> Outcome:
         if used is not None and self._far is not None:
@@ -239,9 +244,8 @@ class Answers:
 
 async def _joined(flight: _Flight) -> bytes | None:
     """The body that another one's question is answered with, None where it cannot be had."""
-    flight.followers += 1
     try:
-        return (await asyncio.shield(flight.task)).body
+        return (await flight.outcome()).body
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
@@ -249,5 +253,3 @@ async def _joined(flight: _Flight) -> bytes | None:
         return None
     except Exception:
         return None
-    finally:
-        flight.followers -= 1

@@ -8,11 +8,12 @@ which is also the oracle of the tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from operator import attrgetter
 from typing import Any, Final
 
 from graphql import (
+    GraphQLError,
     GraphQLLeafType,
     GraphQLList,
     GraphQLNonNull,
@@ -20,7 +21,10 @@ from graphql import (
     GraphQLOutputType,
     GraphQLString,
     Undefined,
+    get_named_type,
+    get_nullable_type,
     is_leaf_type,
+    is_non_null_type,
     is_object_type,
 )
 from strawberry.schema.schema import StrawberryGraphQLCoreExecutionContext
@@ -28,10 +32,19 @@ from strawberry.types.field import StrawberryField
 
 Plan = Callable[[Any], Any]
 _FIELD: Final = "strawberry-definition"
+_PAGE_ROWS: Final = {"edges", "nodes"}
+_LEFT_OUT: Final = object()
 
 
 class Unplanned(Exception):
     """The selection, or a value met on the way, is for the standard executor."""
+
+
+class UnservableValue(GraphQLError):
+    """A stored value is none of its field's type; the message does not repeat it."""
+
+    def __init__(self) -> None:
+        super().__init__("The stored value cannot be shown.")
 
 
 class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
@@ -50,6 +63,9 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         if plan is not None:
             try:
                 return plan(source_value)
+            except UnservableValue:
+                # This object's own: the plan is good for others.
+                pass
             except Exception:
                 self._plans[id(grouped_field_set)] = (grouped_field_set, None)
         return super().execute_fields(parent_type, source_value, path, grouped_field_set, *rest)
@@ -79,11 +95,102 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         definition = field.extensions.get(_FIELD) if field is not None else None
         if field is None or node.arguments or not isinstance(definition, StrawberryField) or definition.extensions:
             raise Unplanned
+        if is_page_rows(kind, node.name.value):
+            return _getter(definition), self._page_rows(kind, field.type, details)
         return _getter(definition), self._completed(field.type, details)
+
+    def _page_rows(self, kind: GraphQLObjectType, listed: GraphQLOutputType, details: Any) -> Plan:
+        """Return how to make an answer of a page's rows, without those that hold what cannot be shown."""
+        each = self._completed(get_nullable_type(listed).of_type, details)  # type: ignore[union-attr]
+
+        def rows(values: Any) -> list[Any]:
+            found = []
+            for value in values:
+                try:
+                    found.append(each(value))
+                except UnservableValue as error:
+                    self._leave_out(kind, value, error)
+            return found
+
+        return rows
+
+    def complete_iterable_value(
+        self, item_type: Any, field_details_list: Any, info: Any, path: Any, items: Any, position_context: Any
+    ) -> Any:
+        """Complete a list; of a page's, leave out the rows that hold what cannot be shown."""
+        completed = super().complete_iterable_value(item_type, field_details_list, info, path, items, position_context)
+        if not is_page_rows(info.parent_type, info.field_name):
+            return completed
+        if isinstance(completed, list):
+            return [item for item in completed if item is not _LEFT_OUT]
+
+        async def awaited() -> list[Any]:
+            return [item for item in await completed if item is not _LEFT_OUT]
+
+        return awaited()
+
+    def complete_list_item_value(
+        self,
+        item: Any,
+        complete_results: list[Any],
+        item_type: Any,
+        field_details_list: Any,
+        info: Any,
+        item_path: Any,
+        position_context: Any,
+    ) -> bool:
+        """Complete an item; in a page, mark a row that holds what cannot be shown."""
+        rest = (item_type, field_details_list, info, item_path, position_context)
+        if not is_page_rows(info.parent_type, info.field_name):
+            return super().complete_list_item_value(item, complete_results, *rest)
+        try:
+            if not super().complete_list_item_value(item, complete_results, *rest):
+                return False
+        except GraphQLError as error:
+            complete_results.append(self._marked(info, item, error))
+            return False
+        complete_results[-1] = self._row_awaited(info, item, complete_results[-1])
+        return True
+
+    def handle_field_error(self, raw_error: Exception, return_type: Any, field_details_list: Any, path: Any) -> None:
+        """Answer null, without an error, where a stored value cannot be shown and null can; else raise or collect."""
+        if is_non_null_type(return_type) or not is_unservable(raw_error):
+            super().handle_field_error(raw_error, return_type, field_details_list, path)
+        else:
+            self._count_null(return_type, raw_error)
+
+    def _count_null(self, kind: Any, error: Exception) -> None:
+        self.context_value.reads.left_out.count("value", get_named_type(kind).name, error)
+
+    async def _row_awaited(self, info: Any, item: Any, completing: Awaitable[Any]) -> Any:
+        try:
+            return await completing
+        except GraphQLError as error:
+            return self._marked(info, item, error)
+
+    def _marked(self, info: Any, item: Any, error: GraphQLError) -> object:
+        """Count a row to be left out; raises `error` where it is about anything but a stored value."""
+        if not is_unservable(error):
+            raise error
+        self._leave_out(info.parent_type, item, error)
+        return _LEFT_OUT
+
+    def _leave_out(self, kind: GraphQLObjectType, item: Any, error: Exception) -> None:
+        row = getattr(item, "node", item)
+        row_id = getattr(row, "id", None) or getattr(getattr(row, "event", None), "id", None)
+        self.context_value.reads.left_out.count(kind.name.removesuffix("Connection"), row_id, error)
+
+    @staticmethod
+    def complete_leaf_value(return_type: GraphQLLeafType, result: Any) -> Any:
+        """Complete a leaf; raises `UnservableValue` for what is none of its type."""
+        try:
+            return StrawberryGraphQLCoreExecutionContext.complete_leaf_value(return_type, result)
+        except Exception as error:
+            raise UnservableValue from error
 
     def _completed(self, kind: GraphQLOutputType, details: Any) -> Plan:
         if isinstance(kind, GraphQLNonNull):
-            inside = self._completed(kind.of_type, details)
+            inside = self._filled(kind.of_type, details)
 
             def required(value: Any) -> Any:
                 if value is None:
@@ -92,7 +199,17 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
 
             return required
         filled = self._filled(kind, details)
-        return lambda value: None if value is None else filled(value)
+
+        def optional(value: Any) -> Any:
+            if value is None:
+                return None
+            try:
+                return filled(value)
+            except UnservableValue as error:
+                self._count_null(kind, error)
+                return None
+
+        return optional
 
     def _filled(self, kind: GraphQLOutputType, details: Any) -> Plan:
         """How to make an answer of a value that is not None."""
@@ -107,6 +224,20 @@ class CompiledExecutor(StrawberryGraphQLCoreExecutionContext):
         if deferred:
             raise Unplanned
         return self._object(kind, fields)
+
+
+def is_page_rows(kind: GraphQLObjectType, name: str) -> bool:
+    """Return whether a field holds the rows of a page."""
+    return name in _PAGE_ROWS and "pageInfo" in kind.fields
+
+
+def is_unservable(error: BaseException | None) -> bool:
+    """Return whether an error of a field, or what it was made of, is about a stored value."""
+    while isinstance(error, GraphQLError):
+        if isinstance(error, UnservableValue):
+            return True
+        error = error.original_error
+    return False
 
 
 def _getter(definition: StrawberryField) -> Plan:
@@ -124,9 +255,12 @@ def _leaf(kind: GraphQLLeafType) -> Plan:
     coerce = kind.coerce_output_value
 
     def coerced(value: Any) -> Any:
-        made = coerce(value)
+        try:
+            made = coerce(value)
+        except Exception as error:
+            raise UnservableValue from error
         if made is None or made is Undefined:
-            raise Unplanned
+            raise UnservableValue
         return made
 
     if kind is GraphQLString:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any, Final, Generic, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Generic, Literal, TypeVar
 
 import msgspec
 import sqlalchemy as sa
@@ -46,12 +46,32 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Page(msgspec.Struct, Generic[Row], frozen=True, kw_only=True):
-    """Rows in the list's order, a cursor for each."""
+    """Rows in the list's order, a cursor for each; `start` and `end` are the page's, whether or not a row is there."""
 
     rows: Sequence[Row]
     cursors: Sequence[str]
+    start: str | None
+    end: str | None
     has_next: bool
     has_previous: bool
+
+
+Halls = Literal["none", "own", "all"]
+"""Which halls are read of a row's location: a location may have 200, which few ask for. `own`: where an event is."""
+
+
+def row_json(table: str, halls: Halls) -> str:
+    """Return the SQL expression of a row as JSON, with those halls alone."""
+    whole = f"to_jsonb({table})"
+    if halls == "all" or table == "bookings":
+        return whole
+    if table == "locations":
+        return f"{whole} - 'halls'"
+    if halls == "none":
+        return f"{whole} #- '{{location,halls}}'"
+    named = f"jsonb_build_object('id', {table}.hall_id)"
+    found = f"jsonb_path_query_array({table}.location, '$.halls[*] ? (@.hallId == $id)', {named})"
+    return f"jsonb_set({whole}, '{{location,halls}}', coalesce({found}, '[]'))"
 
 
 def scope_of(name: str, *parts: object) -> str:
@@ -67,6 +87,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     column: str
     descending: bool = False
     scope: str
+    halls: Halls = "none"
 
     def count(self) -> sa.Select[Any]:
         """The statement that counts the rows, up to `COUNTED`."""
@@ -86,25 +107,51 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
                 conditions.append(row > bound if larger else row < bound)
         down = self.descending != backwards
         order = [key.desc() if down else key.asc() for key in keys]
-        row_json: sa.ColumnElement[Any] = sa.literal_column(f"to_jsonb({self.table.name})")
-        return sa.select(row_json).select_from(self.table).where(*conditions).order_by(*order).limit(size + 1)
+        return (
+            sa.select(sa.literal_column(row_json(self.table.name, self.halls)))
+            .select_from(self.table)
+            .where(*conditions)
+            .order_by(*order)
+            .limit(size + 1)
+        )
 
     def _values(self, values: list[Any]) -> tuple[sa.ColumnElement[Any], ...]:
         column = self.table.c[self.column]
         first = sa.cast(sa.literal(str(values[0]), sa.Text), column.type)
         return first, sa.literal(str(values[1]), sa.Text)
 
-    def slice(self, rows: list[Row], window: Window, cursors: Cursors) -> Page[Row]:
-        """The page from what `page` read."""
+    def _keys_of(self, row: object) -> tuple[object, object]:
+        return getattr(row, self.column), getattr(row, "id")  # noqa: B009
+
+    def _keys(self, text: str) -> tuple[object, object]:
+        """Return what a row is sorted by that cannot be decoded."""
+        values = msgspec.json.decode(text)
+        return values[self.column], values["id"]
+
+    def slice(
+        self, found: list[str], decode: Callable[[str], Row | None], window: Window, cursors: Cursors
+    ) -> Page[Row]:
+        """The page from what `page` read, as JSON, without the rows that `decode` makes nothing of."""
         size, backwards = window.size, window.last is not None
-        more = len(rows) > size
-        rows = rows[:size]
+        more = len(found) > size
+        found = found[:size]
         if backwards:
-            rows.reverse()
-        made = [cursors.make(self.scope, (getattr(row, self.column), getattr(row, "id"))) for row in rows]  # noqa: B009
+            found.reverse()
+        rows: list[Row] = []
+        made: list[str] = []
+        start = end = None
+        for text in found:
+            row = decode(text)
+            end = cursors.make(self.scope, self._keys(text) if row is None else self._keys_of(row))
+            start = start or end
+            if row is not None:
+                rows.append(row)
+                made.append(end)
         return Page(
             rows=rows,
             cursors=made,
+            start=start,
+            end=end,
             has_next=window.before is not None if backwards else more,
             has_previous=more if backwards else window.after is not None,
         )

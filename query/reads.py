@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -10,8 +11,9 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import asyncpg as asyncpg_dialect
 
-from myevents.errors import Refused
+from myevents.errors import ErrorCode, Refused
 from myevents.model_status import ModelStatus, model_statuses
+from myevents.telemetry.rows import RowsLeftOut
 from query.cursors import Cursors
 from query.paging import Listing, Page, Window
 from query.sources import Reading, Sources
@@ -21,6 +23,9 @@ from schema.read_models import BookingRow, EventRow, LocationRow
 GLANCE: Final = 0.5
 """Seconds that a look at a checkpoint may take: who waits for a position looks again and again."""
 
+ROWS_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of rows, as JSON, that one request may read: what it shows of them is limited when the answer is there."""
+
 Row = TypeVar("Row", EventRow, LocationRow, BookingRow)
 _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 
@@ -28,14 +33,24 @@ _DIALECT: Final = asyncpg_dialect.dialect()  # type: ignore[no-untyped-call]
 class Reads:
     """The read models, for those who ask; what cannot be read now raises `Refused` with OVERLOADED."""
 
-    def __init__(self, sources: Sources, cursors: Cursors, reading: Reading | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        cursors: Cursors,
+        reading: Reading | None = None,
+        left_out: RowsLeftOut | None = None,
+    ) -> None:
         self.sources = sources
+        self.left_out = left_out or RowsLeftOut()
         self._reading = reading or sources.one()
         self.cursors = cursors
+        self._bytes_left: float = float("inf")
 
     def of_request(self) -> Reads:
         """For one request, whose every statement and position asks the same server."""
-        return Reads(self.sources, self.cursors, self.sources.one())
+        reads = Reads(self.sources, self.cursors, self.sources.one(), self.left_out)
+        reads._bytes_left = ROWS_BYTES
+        return reads
 
     @property
     def versions(self) -> Versions:
@@ -63,9 +78,10 @@ class Reads:
         return {row.id: row for row in await self._by_id("bookings", BookingRow, ids) if row.user_id == user_id}
 
     async def page(self, listing: Listing, kind: type[Row], window: Window) -> Page[Row]:
-        """A page of a list."""
+        """A page of a list, without the rows that cannot be served."""
         rows = await self._fetch(listing.page(window, self.cursors))
-        return listing.slice([msgspec.json.decode(row[0], type=kind) for row in rows], window, self.cursors)
+        self._take(rows)
+        return listing.slice([row[0] for row in rows], partial(self._decode, kind), window, self.cursors)
 
     async def count(self, listing: Listing) -> int:
         """How long a list is, counted up to 10,000."""
@@ -90,7 +106,24 @@ class Reads:
 
     async def _by_id(self, view: str, kind: type[Row], ids: Sequence[str]) -> list[Row]:
         rows = await self._reading.fetch(f"select to_jsonb(t) from read.{view} t where id = any($1::text[])", list(ids))
-        return [msgspec.json.decode(row[0], type=kind) for row in rows]
+        self._take(rows)
+        decoded = (self._decode(kind, row[0]) for row in rows)
+        return [row for row in decoded if row is not None]
+
+    def _take(self, rows: Sequence[asyncpg.Record]) -> None:
+        """Count what was read; raises `Refused` where that is more than one request may read."""
+        self._bytes_left -= sum(len(row[0]) for row in rows)
+        if self._bytes_left < 0:
+            message = f"The request reads more than {ROWS_BYTES // 1024**2} MiB: ask for fewer rows, or in parts."
+            raise Refused(ErrorCode.INVALID_INPUT, message, ("first",))
+
+    def _decode(self, kind: type[Row], text: str) -> Row | None:
+        """Return the row; None, and count it, where a stored value is none that it can have."""
+        return self.left_out.make(
+            kind.__name__.removesuffix("Row"),
+            lambda: msgspec.json.decode(text)["id"],
+            lambda: msgspec.json.decode(text, type=kind),
+        )
 
     async def _fetch(self, statement: sa.Select[Any]) -> list[asyncpg.Record]:
         compiled = statement.compile(dialect=_DIALECT, compile_kwargs={"render_postcompile": True})

@@ -8,12 +8,20 @@ from functools import cache
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from myevents.errors import ErrorCode, Refused
-from myevents.web import DEADLINE_SECONDS, Answer, deadline_refusal, problem
+from myevents.web import (
+    ANSWER_BYTES,
+    ANSWER_TOO_LARGE,
+    DEADLINE_SECONDS,
+    Answer,
+    WhileConnected,
+    deadline_refusal,
+    problem,
+)
 from query import filters
 from query.answers import Answers, Question, asks_afresh
 from query.paging import Listing, Window
@@ -21,7 +29,7 @@ from query.position import HEADER, Position
 from query.reads import Reads, Row
 from schema import read_tables
 from schema.event_filter import EventFilter
-from schema.read_models import EventRow, LocationRow
+from schema.read_models import BookingRow, EventRow, LocationRow
 
 _JSON = "application/json"
 _PUBLIC = {"Vary": "MyEvents-Position", "Cache-Control": "no-cache"}
@@ -67,6 +75,7 @@ def rest_routes(reads: Reads, answers: Answers) -> list[Route]:
             conditions=(*published, read_tables.events.c.name == name),
             column="starts_at",
             scope="rest name",
+            halls="all",
         )
         page = await reads.page(listing, EventRow, Window(first=1))
         return _one(page.rows[0] if page.rows else None, "event")
@@ -88,11 +97,13 @@ def openapi() -> dict[str, Any]:
     """`paths` of OpenAPI 3.1."""
     return {
         "paths": {
-            "/api/events": {"get": _operation("listEvents", "Published events, soonest first", paged=True)},
+            "/api/events": {
+                "get": _operation("listEvents", "Published events, soonest first, without halls", paged=True)
+            },
             "/api/events/{id}": {"get": _operation("getEvent", "One event", "id")},
             "/api/events/id/{id}": {"get": _operation("getEventById", "One event", "id")},
             "/api/events/name/{name}": {"get": _operation("getEventByName", "The soonest event of a name", "name")},
-            "/api/locations": {"get": _operation("listLocations", "Locations by name", paged=True)},
+            "/api/locations": {"get": _operation("listLocations", "Locations by name, without halls", paged=True)},
             "/api/locations/{id}": {"get": _operation("getLocation", "One location", "id")},
         }
     }
@@ -149,7 +160,11 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             headers=_PUBLIC,
             fresh=asks_afresh(request),
         )
-        return await answers.answer(question, made)
+        try:
+            with WhileConnected(request):
+                return await answers.answer(question, made)
+        except ClientDisconnect:
+            return Response(status_code=400)
 
     return endpoint
 
@@ -157,10 +172,22 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
 async def _list(request: Request, reads: Reads, listing: Listing, kind: type[Row]) -> Response:
     page = await reads.page(listing, kind, Window(first=_first(request), after=request.query_params.get("after")))
     document = {
-        "nodes": [_document(row) for row in page.rows],
-        "next": page.cursors[-1] if page.has_next else None,
+        "nodes": [_in_list(row) for row in page.rows],
+        "next": page.end if page.has_next else None,
     }
-    return Response(_encode(document), headers=_PUBLIC, media_type=_JSON)
+    body = _encode(document)
+    if len(body) > ANSWER_BYTES:
+        raise Refused(ErrorCode.INVALID_INPUT, ANSWER_TOO_LARGE, ("first",))
+    return Response(body, headers=_PUBLIC, media_type=_JSON)
+
+
+def _in_list(row: EventRow | LocationRow | BookingRow) -> dict[str, Any]:
+    """Return a row as lists show it: without halls, of which a location may have many."""
+    document: dict[str, Any] = _document(row)
+    location = document.get("location") if isinstance(row, EventRow) else document
+    if location is not None:
+        location.pop("halls", None)
+    return document
 
 
 def _first(request: Request) -> int | None:

@@ -12,6 +12,9 @@ from myevents.errors import MyEventsError
 DEADLINE: Final = 2.0
 """Seconds a statement may take, from asking for a connection on."""
 
+CANCEL_SECONDS: Final = 1.0
+"""Seconds in which a server has to confirm that a statement was stopped; then its connection is closed."""
+
 _AWAY: Final = (
     # Timeouts are among these.
     OSError,
@@ -44,6 +47,7 @@ class Source:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
         self.up = True
+        self._releases: set[asyncio.Task[None]] = set()
 
     async def fetch(self, statement: str, *values: Any, deadline: float = DEADLINE) -> list[asyncpg.Record]:
         """The rows; raises `Unanswered`, after `deadline` seconds at the latest."""
@@ -53,11 +57,12 @@ class Source:
                 try:
                     rows = await connection.fetch(statement, *values)
                 except (TimeoutError, asyncio.CancelledError):
-                    # Given back, it would first be waited for until the server says that it has stopped.
-                    connection.terminate()
+                    self._release_once_stopped(connection)
                     raise
-                finally:
+                except BaseException:
                     await self.pool.release(connection)
+                    raise
+                await self.pool.release(connection)
         except _AWAY as error:
             self.up = False
             raise Unanswered(type(error).__name__) from error
@@ -65,6 +70,21 @@ class Source:
             raise Unanswered(type(error).__name__) from error
         self.up = True
         return list(rows)
+
+    def _release_once_stopped(self, connection: asyncpg.pool.PoolConnectionProxy) -> None:
+        """Give a connection back once the server has confirmed that it stopped the statement; nobody waits for that.
+
+        Terminated at once, it could not ask for that, and the server would work on. A server that hangs is given up.
+        """
+        task = asyncio.create_task(self.pool.release(connection, timeout=CANCEL_SECONDS))
+        self._releases.add(task)
+        task.add_done_callback(self._released)
+
+    def _released(self, task: asyncio.Task[None]) -> None:
+        self._releases.discard(task)
+        if not task.cancelled():
+            # The pool has terminated a connection that cannot be given back.
+            task.exception()
 
     async def _connection(self, deadline: float) -> asyncpg.pool.PoolConnectionProxy:
         try:

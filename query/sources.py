@@ -18,6 +18,9 @@ from query.versions import Versions, take_notices
 _GLANCE: Final = 1.0
 """Seconds between two looks at whether a replica that was given up answers again."""
 
+STATEMENTS_AT_ONCE: Final = 4
+"""Statements of one request that run at a time: whatever it asks for, connections are left to others."""
+
 _log = structlog.get_logger()
 
 
@@ -65,11 +68,16 @@ class Reading:
     def __init__(self, source: Source, primary: Source, versions: Versions) -> None:
         self._source = source
         self._primary = primary
+        self._slots = asyncio.Semaphore(STATEMENTS_AT_ONCE)
         self.versions = versions
         """How new the read models are on the server that is asked first; on the primary they are not older."""
 
     async def fetch(self, statement: str, *values: Any, deadline: float = DEADLINE) -> list[asyncpg.Record]:
         """The rows, from either within `deadline` seconds; raises `Refused` with OVERLOADED where neither answers."""
+        async with self._slots:
+            return await self._fetch(statement, *values, deadline=deadline)
+
+    async def _fetch(self, statement: str, *values: Any, deadline: float) -> list[asyncpg.Record]:
         if self._source is not self._primary:
             try:
                 return await self._source.fetch(statement, *values, deadline=deadline)

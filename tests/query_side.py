@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.search.port import SearchBuilds
 from myevents.telemetry.process import Telemetry
+from myevents.telemetry.rows import RowsLeftOut
 from query.answers import Answers
 from query.cursors import Cursors
 from query.reads import Reads
@@ -27,9 +28,10 @@ AFRESH = {"Cache-Control": "no-cache"}
 class QuerySide:
     """Who answers, and a client of theirs."""
 
-    def __init__(self, client: httpx.AsyncClient, answers: Answers) -> None:
+    def __init__(self, client: httpx.AsyncClient, answers: Answers, left_out: RowsLeftOut) -> None:
         self.client = client
         self.answers = answers
+        self.left_out = left_out
 
     async def ask(self, query: str, headers: dict[str, str] | None = None, **variables: Any) -> httpx.Response:
         """The answer to a GraphQL query."""
@@ -52,10 +54,17 @@ async def query_side(
     transport = httpx.ASGITransport(applications.queries(Telemetry(service="query"), reads, search, answers))
     try:
         async with httpx.AsyncClient(transport=transport, base_url="http://queries") as client:
-            yield QuerySide(client, answers)
+            yield QuerySide(client, answers, reads.left_out)
     finally:
         if listening is not None:
             listening.cancel()
             await asyncio.wait({listening})
         await answers.close()
         await sources.close()
+
+
+async def waits_until(look: Callable[[], Awaitable[object]], value: object, within: float = 1.5) -> None:
+    """Wait until `look` returns `value`; fail after `within` seconds."""
+    async with asyncio.timeout(within):
+        while await look() != value:  # noqa: ASYNC110 - it happens elsewhere
+            await asyncio.sleep(0.05)

@@ -15,15 +15,21 @@ from command.commands import EventRef as EventAnswer
 from command.commands import LocationRef as LocationAnswer
 from command.round import Accepted
 from myevents.errors import ErrorCode, Refused
+from myevents.graphql_limits import at_most
 
 strawberry.enum(ErrorCode, name="ErrorCode")
+
+_ERRORS_LIMIT = 20
+_PATH_LIMIT = 10
+_HALLS_LIMIT = 200
+_TICKET_TYPES_LIMIT = 20
 
 
 @strawberry.type
 class Error:
     code: ErrorCode
     message: str
-    path: list[str] = strawberry.field(description="Where in the input")
+    path: list[str] = strawberry.field(description="Where in the input", metadata=at_most(_PATH_LIMIT))
     retry_after: float | None = strawberry.field(description="Seconds; with OVERLOADED", default=None)
 
     @classmethod
@@ -122,7 +128,7 @@ class BookSeatsInput:
 @strawberry.type
 class LocationRef:
     id: strawberry.ID
-    hall_ids: list[strawberry.ID]
+    hall_ids: list[strawberry.ID] = strawberry.field(metadata=at_most(_HALLS_LIMIT))
     version: int
 
 
@@ -130,7 +136,7 @@ class LocationRef:
 class EventRef:
     id: strawberry.ID
     version: int
-    ticket_type_ids: list[strawberry.ID]
+    ticket_type_ids: list[strawberry.ID] = strawberry.field(metadata=at_most(_TICKET_TYPES_LIMIT))
 
 
 @strawberry.type
@@ -145,21 +151,21 @@ class BookingRef:
 class LocationPayload:
     location: LocationRef | None = None
     position: str | None = None
-    errors: list[Error] = strawberry.field(default_factory=list)
+    errors: list[Error] = strawberry.field(default_factory=list, metadata=at_most(_ERRORS_LIMIT))
 
 
 @strawberry.type
 class EventPayload:
     event: EventRef | None = None
     position: str | None = None
-    errors: list[Error] = strawberry.field(default_factory=list)
+    errors: list[Error] = strawberry.field(default_factory=list, metadata=at_most(_ERRORS_LIMIT))
 
 
 @strawberry.type
 class BookingPayload:
     booking: BookingRef | None = None
     position: str | None = None
-    errors: list[Error] = strawberry.field(default_factory=list)
+    errors: list[Error] = strawberry.field(default_factory=list, metadata=at_most(_ERRORS_LIMIT))
 
 
 def plain(value: Any) -> Any:

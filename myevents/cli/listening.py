@@ -16,6 +16,7 @@ import structlog
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from myevents.cli.writing import InPieces, WriteDeadlineProtocol
 from myevents.edge import Edge
 from myevents.errors import SettingsError
 from myevents.settings import Settings
@@ -115,7 +116,7 @@ async def serve_http(application: ASGIApp, at: Listening, settings: Settings, he
     gc.set_threshold(_GARBAGE)
     # Searches run in threads of their own, which would otherwise wait 5 ms for whoever computes.
     sys.setswitchinterval(_TURN)
-    letting_go, proxies = _LettingGo(application, health), settings.trusted_proxies
+    letting_go, proxies = InPieces(_LettingGo(application, health)), settings.trusted_proxies
     servers = [(_server(letting_go, proxies=proxies), at.plain)]
     if at.safe is not None and at.certificate is not None:
         servers.append((_server(letting_go, at.certificate.context, proxies), at.safe))
@@ -138,6 +139,7 @@ async def serve_http(application: ASGIApp, at: Listening, settings: Settings, he
 def _server(application: ASGIApp, tls: ssl.SSLContext | None = None, proxies: Sequence[str] = ()) -> _Server:
     config = uvicorn.Config(
         TrustedPeers(application, proxies),
+        http=WriteDeadlineProtocol,
         log_config=None,
         access_log=False,
         lifespan="off",

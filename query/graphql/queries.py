@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import strawberry
 
 from myevents.errors import ErrorCode, Refused
+from myevents.graphql_limits import at_most, statements
 from query import filters
 from query.graphql import inputs as i
 from query.graphql import types as t
+from query.graphql.asked_fields import halls_asked_for
 from query.graphql.search import Searches
 from query.graphql.types import Info
 from query.paging import Listing, Window, scope_of
@@ -17,15 +20,17 @@ from schema import read_models as rows
 from schema import read_tables
 
 _MOST_IDS = 100
+_MOST_BUILDS = 12
+"""A live, a former and a coming build of each read model and of the search index."""
 
 
 @strawberry.type
 class Query(Searches):
-    @strawberry.field
+    @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def node(self, info: Info, id: strawberry.ID) -> t.Node | None:
         return (await _nodes(info, [id]))[0]
 
-    @strawberry.field
+    @strawberry.field(metadata=statements(4))  # type: ignore[untyped-decorator]
     async def nodes(self, info: Info, ids: list[strawberry.ID]) -> list[t.Node | None]:
         if len(ids) > _MOST_IDS:
             raise Refused(ErrorCode.INVALID_INPUT, f"It takes at most {_MOST_IDS} ids.", ("ids",))
@@ -34,7 +39,7 @@ class Query(Searches):
     @strawberry.field
     async def event(self, info: Info, id: strawberry.ID) -> t.Event | None:
         row = (await _events(info, [id])).get(id)
-        return t.Event.of(row) if row else None
+        return t.made_of(info, "Event", row, t.Event.of) if row else None
 
     @strawberry.field
     async def events(
@@ -54,7 +59,7 @@ class Query(Searches):
     async def location(self, info: Info, id: strawberry.ID) -> t.Location | None:
         await info.context.position.reached("locations")
         row = (await info.context.reads.locations(_ids([id]))).get(id)
-        return t.Location.of(row) if row else None
+        return t.made_of(info, "Location", row, t.Location.of) if row else None
 
     @strawberry.field
     async def locations(
@@ -73,18 +78,23 @@ class Query(Searches):
             conditions=wanted.conditions(),
             column="name",
             scope=scope_of("locations", wanted),
+            halls=halls_asked_for(info),
         )
         window = Window(first=first, after=after, last=last, before=before)
         page = await info.context.reads.page(listing, rows.LocationRow, window)
-        nodes = [t.Location.of(row) for row in page.rows]
-        edges = [t.LocationEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
-        return t.LocationConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+        served = t.servable(info, page, "Location", t.Location.of)
+        return t.LocationConnection(
+            listing=listing,
+            edges=[t.LocationEdge(cursor=cursor, node=node) for cursor, node in served],
+            nodes=[node for _, node in served],
+            page_info=t.page_info(page),
+        )
 
-    @strawberry.field
+    @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def booking(self, info: Info, id: strawberry.ID) -> t.Booking | None:
         return (await _bookings(info, [id])).get(id)
 
-    @strawberry.field
+    @strawberry.field(metadata=statements(2))  # type: ignore[untyped-decorator]
     async def bookings(
         self,
         info: Info,
@@ -111,11 +121,15 @@ class Query(Searches):
         )
         page = await info.context.reads.page(listing, rows.BookingRow, Window(first=first, after=after))
         events = await info.context.reads.events([event_id])
-        nodes = [t.Booking.of(row, events[row.event_id]) for row in page.rows if row.event_id in events]
-        edges = [t.BookingEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=False)]
-        return t.BookingConnection(listing=listing, edges=edges, nodes=nodes, page_info=t.page_info(page))
+        served = t.servable(info, page, "Booking", partial(_booking_of, events))
+        return t.BookingConnection(
+            listing=listing,
+            edges=[t.BookingEdge(cursor=cursor, node=node) for cursor, node in served],
+            nodes=[node for _, node in served],
+            page_info=t.page_info(page),
+        )
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(_MOST_BUILDS))  # type: ignore[untyped-decorator]
     async def read_models(self, info: Info) -> list[t.ReadModelStatus]:
         info.context.position.used.momentary = True
         return [t.ReadModelStatus.of(status) for status in await info.context.reads.statuses()]
@@ -140,7 +154,20 @@ async def _bookings(info: Info, ids: Sequence[str]) -> dict[str, t.Booking]:
     await info.context.position.reached("bookings", "events")
     found = await info.context.reads.bookings(_ids(ids), viewer)
     events = await info.context.reads.events([row.event_id for row in found.values()]) if found else {}
-    return {key: t.Booking.of(row, events[row.event_id]) for key, row in found.items() if row.event_id in events}
+    return _served(info, found, "Booking", partial(_booking_of, events))
+
+
+def _booking_of(events: Mapping[str, rows.EventRow], row: rows.BookingRow) -> t.Booking | None:
+    """Return the booking, None where its event cannot be served."""
+    return t.Booking.of(row, events[row.event_id]) if row.event_id in events else None
+
+
+def _served(
+    info: Info, found: Mapping[str, t.AnyRow], kind: str, make: Callable[[t.AnyRow], t.Served | None]
+) -> dict[str, t.Served]:
+    """Return the objects of those rows that can be served, by id."""
+    made = ((key, t.made_of(info, kind, row, make)) for key, row in found.items())
+    return {key: node for key, node in made if node is not None}
 
 
 async def _nodes(info: Info, ids: Sequence[str]) -> list[t.Node | None]:
@@ -148,11 +175,11 @@ async def _nodes(info: Info, ids: Sequence[str]) -> list[t.Node | None]:
     found: dict[str, t.Node] = {}
     kinds = {prefix: [text for text in _ids(ids) if text.startswith(prefix)] for prefix in ("evt_", "loc_", "bkg_")}
     if kinds["evt_"]:
-        found |= {key: t.Event.of(row) for key, row in (await _events(info, kinds["evt_"])).items()}
+        found |= _served(info, await _events(info, kinds["evt_"]), "Event", t.Event.of)
     if kinds["loc_"]:
         await info.context.position.reached("locations")
         located = await info.context.reads.locations(kinds["loc_"])
-        found |= {key: t.Location.of(row) for key, row in located.items()}
+        found |= _served(info, located, "Location", t.Location.of)
     if kinds["bkg_"]:
         found |= await _bookings(info, kinds["bkg_"])
     return [found.get(text) for text in ids]

@@ -12,13 +12,15 @@ import strawberry
 from msgspec import Struct
 
 from myevents.errors import ErrorCode, Refused
+from myevents.graphql_limits import at_most
 from myevents.search import port
 from myevents.search.highlights import highlights
+from myevents.search.weights import FIELDS
 from myevents.search.words import Asked, asked
 from query.graphql import inputs as i
 from query.graphql import types as t
 from query.graphql.types import Info
-from query.paging import Window, scope_of
+from query.paging import MOST, Window, scope_of
 
 Answer = TypeVar("Answer")
 _LONGEST: Final = 200
@@ -58,7 +60,7 @@ class SearchHit:
     event: t.Event
 
     @strawberry.field(  # type: ignore[untyped-decorator]
-        description="Matching pieces with <em> marks, all else escaped"
+        description="Matching pieces with <em> marks, all else escaped", metadata=at_most(len(FIELDS))
     )
     def highlights(self) -> list[str]:
         searched = self.searched
@@ -84,7 +86,7 @@ class FacetBucket:
 @strawberry.type
 class Facet:
     field: FacetField
-    buckets: list[FacetBucket]
+    buckets: list[FacetBucket] = strawberry.field(metadata=at_most(MOST))
 
 
 @strawberry.type
@@ -95,7 +97,7 @@ class SearchConnection:
     page_info: t.PageInfo
     total_count: int | None
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(len(FacetField)))  # type: ignore[untyped-decorator]
     async def facets(self, fields: list[FacetField], first: int | None = None) -> list[Facet]:
         size = Window(first=first).size if first is not None else _BUCKETS
         wanted: list[port.FacetField] = [field.value for field in dict.fromkeys(fields)]
@@ -155,12 +157,12 @@ class Searches:
         page = await _answered(index.search(query))
         searched = Searched(index=index, query=query, page=page, asked=asked(text))
         nodes = [
-            SearchHit(searched=searched, hit=hit, score=hit.score, event=t.Event.of(hit.event)) for hit in page.hits
+            SearchHit(searched=searched, hit=hit, score=hit.score, event=event)
+            for hit in page.hits
+            if (event := t.made_of(info, "Search", hit.event, t.Event.of)) is not None
         ]
-        edges = [
-            SearchEdge(make_cursor=partial(cursors.make, scope, hit.sort), node=node)
-            for hit, node in zip(page.hits, nodes, strict=True)
-        ]
+        edges = [SearchEdge(make_cursor=partial(cursors.make, scope, node.hit.sort), node=node) for node in nodes]
+        ends = [cursors.make(scope, page.hits[place].sort) if page.hits else None for place in (0, -1)]
         return SearchConnection(
             searched=searched,
             edges=edges,
@@ -168,8 +170,8 @@ class Searches:
             page_info=t.PageInfo(
                 has_next_page=page.has_next,
                 has_previous_page=after is not None,
-                start_cursor=edges[0].make_cursor() if edges else None,
-                end_cursor=edges[-1].make_cursor() if edges else None,
+                start_cursor=ends[0],
+                end_cursor=ends[1],
             ),
             total_count=page.total,
         )
@@ -179,7 +181,10 @@ class Searches:
         text = _text(prefix, "prefix")
         size = Window(first=first).size if first is not None else _SUGGESTED
         index = await _index(info)
-        return [Suggestion(text=row.name, event=t.Event.of(row)) for row in await _answered(index.suggest(text, size))]
+        return [
+            Suggestion(text=row.name, event=t.made_of(info, "Search", row, t.Event.of))
+            for row in await _answered(index.suggest(text, size))
+        ]
 
 
 async def _index(info: Info) -> port.SearchIndex:

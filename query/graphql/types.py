@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import strawberry
 from msgspec.structs import replace
 
+from myevents.graphql_limits import at_most
 from myevents.model_status import ModelStatus
 from myevents.search.port import SearchBuilds
 from query import filters
 from query.graphql import inputs as i
+from query.graphql.asked_fields import halls_asked_for
 from query.graphql.enums import BookingStatus, EventStatus
+from query.graphql.list_limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
 from query.paging import Listing, Page, Window, scope_of
 from query.position import Position
 from query.reads import Reads
 from schema import read_models as rows
 from schema import read_tables, values
+
+AnyRow = TypeVar("AnyRow")
+Served = TypeVar("Served")
+
+MINUTES_LIMIT: Final = 2**31 - 1
+"""The longest duration that GraphQL's `Int` can tell: what older releases accepted may be longer, and says this."""
 
 
 class Context:
@@ -92,7 +102,7 @@ class Location(Node):
     longitude: float | None
     open_time: int | None = strawberry.field(description="Opening and closing hour, 0 to 24, local time")
     close_time: int | None
-    halls: list[Hall]
+    halls: list[Hall] = strawberry.field(metadata=at_most(HALLS_LIMIT))
 
     @strawberry.field
     async def events(
@@ -142,7 +152,7 @@ class Event(Node):
     name: str
     description: str | None
     url: str | None
-    topics: list[str]
+    topics: list[str] = strawberry.field(metadata=at_most(TOPICS_LIMIT))
     status: EventStatus
     starts_at: datetime
     ends_at: datetime
@@ -156,9 +166,9 @@ class Event(Node):
     updated_at: datetime
     version: int = strawberry.field(description="The number of the last fact of this event that this answer includes")
 
-    @strawberry.field
+    @strawberry.field(description="Minutes")  # type: ignore[untyped-decorator]
     def duration(self) -> int:
-        return int((self.row.ends_at - self.row.starts_at).total_seconds() // 60)
+        return min(int((self.row.ends_at - self.row.starts_at).total_seconds() // 60), MINUTES_LIMIT)
 
     @strawberry.field
     def location(self) -> Location | None:
@@ -169,7 +179,7 @@ class Event(Node):
         halls = self.row.location.halls if self.row.location else ()
         return next((Hall.of(hall) for hall in halls if hall.hall_id == self.row.hall_id), None)
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(TICKET_TYPES_LIMIT))  # type: ignore[untyped-decorator]
     def ticket_types(self) -> list[TicketType]:
         return [ticket_type(self.row, kind) for kind in self.row.ticket_types]
 
@@ -226,7 +236,7 @@ class Booking(Node):
     created_at: datetime
     updated_at: datetime
 
-    @strawberry.field
+    @strawberry.field(metadata=at_most(LINES_LIMIT))  # type: ignore[untyped-decorator]
     def lines(self) -> list[BookingLine]:
         kinds = {kind.ticket_type_id: kind for kind in self.event.row.ticket_types}
         return [
@@ -325,11 +335,16 @@ class EventConnection:
             column=filters.EVENT_ORDERS[order.field.value],
             descending=order.direction is i.Direction.DESC,
             scope=scope_of("events", wanted, order.field.value, order.direction.value),
+            halls=halls_asked_for(info),
         )
         page = await info.context.reads.page(listing, rows.EventRow, window)
-        nodes = [Event.of(row) for row in page.rows]
-        edges = [EventEdge(cursor=c, node=n) for c, n in zip(page.cursors, nodes, strict=True)]
-        return cls(listing=listing, edges=edges, nodes=nodes, page_info=page_info(page))
+        served = servable(info, page, "Event", Event.of)
+        return cls(
+            listing=listing,
+            edges=[EventEdge(cursor=cursor, node=node) for cursor, node in served],
+            nodes=[node for _, node in served],
+            page_info=page_info(page),
+        )
 
     @strawberry.field
     async def total_count(self, info: Info) -> int | None:
@@ -365,6 +380,19 @@ def page_info(page: Page[Any]) -> PageInfo:
     return PageInfo(
         has_next_page=page.has_next,
         has_previous_page=page.has_previous,
-        start_cursor=page.cursors[0] if page.cursors else None,
-        end_cursor=page.cursors[-1] if page.cursors else None,
+        start_cursor=page.start,
+        end_cursor=page.end,
     )
+
+
+def servable(
+    info: Info, page: Page[AnyRow], kind: str, make: Callable[[AnyRow], Served | None]
+) -> list[tuple[str, Served]]:
+    """Return the cursor and the object of each row of a page that can be served; the others are counted."""
+    found = ((cursor, made_of(info, kind, row, make)) for cursor, row in zip(page.cursors, page.rows, strict=True))
+    return [(cursor, made) for cursor, made in found if made is not None]
+
+
+def made_of(info: Info, kind: str, row: AnyRow, make: Callable[[AnyRow], Served | None]) -> Served | None:
+    """Return what `make` makes of a row; None, and count it, where the row's values do not allow that."""
+    return info.context.reads.left_out.make(kind, lambda: getattr(row, "id", None), lambda: make(row))

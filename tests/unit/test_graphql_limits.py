@@ -5,11 +5,35 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import msgspec
 import pytest
-from graphql import get_introspection_query, parse, validate
+from graphql import (
+    GraphQLSchema,
+    get_introspection_query,
+    get_named_type,
+    get_nullable_type,
+    is_list_type,
+    parse,
+    validate,
+)
 
-from myevents.graphql_limits import ALIASES, ANONYMOUS, DEPTH, DIRECTIVES, Measure, TooMuch, check, measure
+from command.graphql.endpoint import schema as command_schema
+from command.inputs import BookingInput, EventInput
+from command.location.decide import MOST_HALLS
+from myevents.graphql_limits import (
+    ALIASES,
+    ANONYMOUS,
+    DEPTH,
+    DIRECTIVES,
+    STATEMENTS,
+    Measure,
+    TooMuch,
+    check,
+    list_limit,
+    measure,
+)
 from query.graphql.endpoint import schema
+from query.graphql.list_limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
 
 GRAPH = schema._schema
 
@@ -86,3 +110,93 @@ def test_aliases_and_directives_are_counted() -> None:
 
 def test_what_tools_ask_of_the_schema_is_allowed() -> None:
     check(measured(get_introspection_query()), ANONYMOUS)
+
+
+@pytest.mark.parametrize("graph", [GRAPH, command_schema._schema])
+def test_every_list_of_a_schema_has_a_limit(graph: GraphQLSchema) -> None:
+    unlimited = [
+        f"{kind.name}.{name}"
+        for kind in graph.type_map.values()
+        if not kind.name.startswith("__")
+        for name, field in getattr(kind, "fields", {}).items()
+        if is_list_type(get_nullable_type(field.type))
+        and hasattr(field, "args")
+        and list_limit(field) is None
+        and not {"first", "ids"} & set(field.args)
+        and not (name in {"edges", "nodes"} and "pageInfo" in getattr(kind, "fields", {}))
+    ]
+    assert unlimited == []
+    connections = [kind for kind in graph.type_map.values() if "pageInfo" in getattr(kind, "fields", {})]
+    paged = {
+        get_named_type(field.type).name: "first" in field.args
+        for kind in graph.type_map.values()
+        for field in getattr(kind, "fields", {}).values()
+        if get_named_type(field.type) in connections
+    }
+    assert all(paged[kind.name] for kind in connections), "a page's size is asked for, and bounded"
+
+
+def test_lists_count_by_what_commands_accept_of_them() -> None:
+    accepted = {
+        field.name: max(int(kind.max_length or 0) for kind in _lists_in(field.type))
+        for given in (EventInput, BookingInput)
+        for field in msgspec.inspect.type_info(given).fields  # type: ignore[attr-defined]
+        if _lists_in(field.type)
+    }
+    assert (MOST_HALLS, accepted["topics"], accepted["lines"]) == (HALLS_LIMIT, TOPICS_LIMIT, LINES_LIMIT)
+    assert accepted["ticket_types"] <= TICKET_TYPES_LIMIT
+
+
+def _lists_in(kind: msgspec.inspect.Type) -> list[msgspec.inspect.ListType]:
+    parts = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    return [part for part in parts if isinstance(part, msgspec.inspect.ListType)]
+
+
+@pytest.mark.parametrize(
+    ("text", "nodes"),
+    [
+        ('{ location(id: "x") { halls { name } } }', 200 // 4),
+        ("{ locations(first: 100) { nodes { halls { name } } } }", 100 * (1 + 200 // 4)),
+        ("{ events(first: 10) { nodes { topics ticketTypes { name } } } }", 10 * (1 + 13 + 20 // 4)),
+        ("{ events(first: 10) { edges { node { location { halls { name } } } } } }", 10 * (1 + 200 // 4)),
+        ('{ searchEvents(search: "x", first: 10) { nodes { highlights } } }', 10 * (1 + 2)),
+        ('{ searchEvents(search: "x", first: 10) { facets(fields: [CITY]) { buckets { value } } } }', 10 + 1 + 4 * 25),
+        ('{ booking(id: "x") { lines { seats } } }', 20 // 4),
+    ],
+)
+def test_lists_that_are_no_pages_count_by_their_limits(text: str, nodes: int) -> None:
+    assert measured(text).nodes == nodes
+
+
+def test_the_halls_of_15_pages_of_events_are_too_much_for_anybody() -> None:
+    pages = " ".join(f"a{n}: events(first: 100) {{ nodes {{ location {{ halls {{ name }} }} }} }}" for n in range(15))
+    with pytest.raises(TooMuch, match="76,500 nodes"):
+        check(measured(f"{{ {pages} }}"), 50_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "statements"),
+    [
+        ("{ events { nodes { id name location { city } } } }", 1),
+        ("{ events(first: 100) { totalCount nodes { id } edges { cursor } pageInfo { hasNextPage } } }", 2),
+        ('{ searchEvents(search: "x", first: 100) { totalCount didYouMean facets(fields: [CITY]) { field } } }', 3),
+        ("{ locations(first: 30) { totalCount nodes { events { totalCount } } } }", 2 + 30 * 2),
+        ("{ locations(first: 30) { edges { node { ...f } } } } fragment f on Location { events { totalCount } }", 61),
+        ("{ locations(first: 3) { ...f } } fragment f on LocationConnection { nodes { events { totalCount } } }", 7),
+        ('{ nodes(ids: ["a", "b"]) { id ... on Location { events { nodes { id } } } } }', 4 + 2),
+        ('{ event(id: "x") { location { events { nodes { location { events { totalCount } } } } } } }', 2 + 20 * 2),
+    ],
+)
+def test_statements_are_counted_for_each_row_that_causes_them(text: str, statements: int) -> None:
+    assert measured(text).statements == statements
+
+
+def test_counts_in_all_rows_of_a_page_are_too_many_statements() -> None:
+    near = "where: {near: {latitude: 1, longitude: 1, radiusKm: 9}}"
+    counts = " ".join(f"e{n}: events(first: 1, {near}) {{ totalCount }}" for n in range(15))
+    found = measured(f"{{ locations(first: 100) {{ nodes {{ {counts} }} }} }}")
+    assert found.statements == 1 + 100 * 15 * 2
+    with pytest.raises(TooMuch, match="3,001 statements of the databases; 120 are allowed"):
+        check(found, ANONYMOUS)
+    check(measured("{ locations(first: 100) { nodes { events(first: 5) { nodes { name } } } } }"), ANONYMOUS)
+    assert STATEMENTS == 120
