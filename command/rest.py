@@ -13,7 +13,7 @@ from command.caller import caller_of
 from command.inputs import BookingInput, EventInput, HallInput, LocationInput, parse
 from command.round import Accepted
 from command.service import Caller, CommandService
-from myevents.web import BodyTooLarge, as_refusal, body_of, problem, too_large
+from myevents.web import BodyTooLarge, body_of, error_answer, too_large
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -56,7 +56,7 @@ def _endpoint(act: Callable[[Request, Caller], Awaitable[Accepted]], status: int
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
-            return problem(as_refusal(error))
+            return error_answer(error)
         return Response(
             _encode(_document(accepted)), status, {"MyEvents-Position": accepted.position}, "application/json"
         )
