@@ -18,9 +18,9 @@ from myevents.web import (
     DEADLINE_SECONDS,
     NO_STORE,
     BodyTooLarge,
-    as_refusal,
     body_of,
     deadline_refusal,
+    error_answer,
     problem,
     too_large,
     too_slow,
@@ -73,7 +73,7 @@ def _endpoint(act: Callable[[Request, Caller, bytes], Awaitable[Accepted]], stat
         except ClientDisconnect:
             return Response(status_code=400)
         except Exception as error:
-            return problem(as_refusal(error))
+            return error_answer(error)
         headers = {"MyEvents-Position": accepted.position, "Cache-Control": NO_STORE}
         return Response(_encode(_document(accepted)), status, headers, "application/json")
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable
 
 import msgspec
+import structlog
 from msgspec import Struct
 
 from command import halls, streams
@@ -26,12 +27,15 @@ class Accepted(Struct, frozen=True, kw_only=True):
     position: str
 
 
-class Key(Struct, frozen=True):
-    """A caller's Idempotency-Key, and the hash of what was asked with it."""
+class Key(Struct, frozen=True, kw_only=True):
+    """A caller's Idempotency-Key, of which a hash is stored, and the hash of what was asked with it."""
 
     user_id: str
     key: str
+    key_hash: bytes
     body_hash: bytes
+    creates: bool = False
+    """Whether the command creates its own stream: the same request sent again goes to another stream then."""
 
 
 class Submission(Struct, frozen=True, kw_only=True, eq=False):
@@ -43,6 +47,7 @@ class Submission(Struct, frozen=True, kw_only=True, eq=False):
     future: asyncio.Future[Accepted]
 
 
+_log = structlog.get_logger()
 _encode = msgspec.json.Encoder().encode
 _accepted = msgspec.json.Decoder(Accepted)
 _REUSED = Refused(
@@ -61,22 +66,22 @@ class Round:
         self._cache = cache
         self._head = 0
         self._answers: list[RememberedAnswer] = []
-        self._remembered: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self._remembered: dict[bytes, tuple[bytes, bytes]] = {}
         self._halls: dict[str, HallOnOffer] = {}
         self.states: dict[str, State] = {}
         self.facts: list[NewFact] = []
-        self.outcomes: list[tuple[Submission, Accepted | Refused]] = []
+        self.outcomes: list[tuple[Submission, Accepted | Exception]] = []
         self.repeated: set[Submission] = set()
 
     async def run(self, batch: list[Submission]) -> tuple[int, bool]:
         """Decide and write the batch inside the caller's transaction; the partition's head then, and whether it moved.
 
         Only after its commit may `outcomes` be told to the callers and `states` be cached.
-        Raises `KeyRaced` where another round took one of the keys meanwhile.
+        Raises `KeyRaced` where another round took some of the keys meanwhile.
         """
         self._head = await store.lock_head(self._connection, self._partition)
         self.states = await self._cache.load(self._connection, self._head, {s.stream_id for s in batch})
-        keys = [(s.key.user_id, s.key.key) for s in batch if s.key is not None]
+        keys = {s.key.key_hash: (s.key.user_id, s.key.key) for s in batch if s.key is not None}
         if keys:
             self._remembered = await store.remembered(self._connection, keys)
         await self._lock_halls(batch)
@@ -99,9 +104,9 @@ class Round:
         """Decide what can be decided now; give back what must wait for the rules across streams to be settled."""
         later: list[Submission] = []
         unsettled: list[tuple[Submission, list[Fact], State, list[halls.Claim]]] = []
-        blocked: set[str | tuple[str, str]] = set()
+        blocked: set[str | bytes] = set()
         for submission in waiting:
-            key = (submission.key.user_id, submission.key.key) if submission.key else None
+            key = submission.key.key_hash if submission.key else None
             if submission.stream_id in blocked or (key is not None and key in blocked):
                 later.append(submission)
             elif submission.future.done() or self._replayed(submission):
@@ -110,8 +115,7 @@ class Round:
                 decided = self._decided(submission)
                 if decided is None:
                     continue
-                facts, state = decided
-                claims = halls.claims(submission.stream_id, facts, state)
+                facts, state, claims = decided
                 if claims:
                     unsettled.append((submission, facts, state, claims))
                     blocked.add(submission.stream_id)
@@ -131,7 +135,7 @@ class Round:
     def _replayed(self, submission: Submission) -> bool:
         """Answer from memory where the caller's key is known."""
         key = submission.key
-        known = self._remembered.get((key.user_id, key.key)) if key else None
+        known = self._remembered.get(key.key_hash) if key else None
         if key is None or known is None:
             return False
         body_hash, answer = known
@@ -142,18 +146,25 @@ class Round:
             self.outcomes.append((submission, _REUSED))
         return True
 
-    def _decided(self, submission: Submission) -> tuple[list[Fact], State] | None:
+    def _decided(self, submission: Submission) -> tuple[list[Fact], State, list[halls.Claim]] | None:
+        """The facts, the state with them and the claims; None where the command has failed, which is an outcome.
+
+        Nothing has changed by then, so that an error that nobody foresaw fails this command alone.
+        """
         state = self.states[submission.stream_id]
         command = submission.command
         wanted = streams.hall_wanted(state, command)
         try:
             facts = streams.decide(state, command, self._halls.get(wanted) if wanted else None)
+            for fact in facts:
+                state = streams.evolve(state, fact)
+            return facts, state, halls.claims(submission.stream_id, facts, state)
         except Refused as refused:
             self.outcomes.append((submission, refused))
-            return None
-        for fact in facts:
-            state = streams.evolve(state, fact)
-        return facts, state
+        except Exception as error:
+            _log.exception("command_failed", command=type(command).__name__, stream=submission.stream_id)
+            self.outcomes.append((submission, error))
+        return None
 
     def _accept(self, submission: Submission, facts: list[Fact], state: State) -> None:
         command = submission.command
@@ -182,11 +193,11 @@ class Round:
         if key is None:
             return
         answer = _encode(accepted)
-        self._remembered[key.user_id, key.key] = (key.body_hash, answer)
+        self._remembered[key.key_hash] = (key.body_hash, answer)
         self._answers.append(
             RememberedAnswer(
-                user_id=key.user_id,
-                key=key.key,
+                key_hash=key.key_hash,
+                scope=store.EVERYWHERE if key.creates else self._partition,
                 body_hash=key.body_hash,
                 answer=answer,
                 recorded_at=submission.command.at,

@@ -231,7 +231,14 @@ def _key(caller: Caller, command: AnyCommand, asked: tuple[object, ...]) -> Key 
     if caller.idempotency_key is None:
         return None
     body = _encode((type(command).__name__, _targets(command), asked))
-    return Key(caller.user_id, caller.idempotency_key, hashlib.sha256(body).digest())
+    return Key(
+        user_id=caller.user_id,
+        key=caller.idempotency_key,
+        # Of fixed size, however long the key is: an index refuses long ones.
+        key_hash=hashlib.sha256(_encode((caller.user_id, caller.idempotency_key))).digest(),
+        body_hash=hashlib.sha256(body).digest(),
+        creates=isinstance(command, CreateEvent | CreateLocation),
+    )
 
 
 def _targets(command: AnyCommand) -> list[object]:

@@ -10,7 +10,7 @@ import contextlib
 import random
 import time
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
 import asyncpg
@@ -38,6 +38,11 @@ QUEUE_SIZE: Final = 4096
 ATTEMPTS: Final = 4
 """How often a round is tried that another one got in the way of."""
 
+SUBMIT_TIMEOUT_SECONDS: Final = 4.5
+"""How long a caller waits at most; less than a request may take, so that the answer says what to do."""
+
+Outcomes = list[tuple[Submission, Accepted | Exception]]
+
 _log = structlog.get_logger()
 
 # The database has surely rolled back: the round can be decided again.
@@ -46,7 +51,6 @@ _COLLISIONS: Final = (
     asyncpg.SerializationError,
     asyncpg.LockNotAvailableError,
     asyncpg.UniqueViolationError,
-    store.KeyRaced,
 )
 _LOST: Final = (
     OSError,
@@ -65,7 +69,7 @@ def _overloaded() -> Refused:
 
 
 def _unknown() -> StoreUnavailable:
-    return StoreUnavailable("The store did not answer: send it again with the same Idempotency-Key.")
+    return StoreUnavailable("The store did not answer in time: send it again with the same Idempotency-Key.")
 
 
 def _newer() -> Refused:
@@ -120,7 +124,11 @@ class Writer:
         partition = self._partitions[partition_of(stream_id, len(self._partitions))]
         future: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         partition.put(Submission(command=command, stream_id=stream_id, key=key, future=future))
-        return await future
+        timer = asyncio.get_running_loop().call_later(SUBMIT_TIMEOUT_SECONDS, _expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
 
 
 class Partition:
@@ -183,55 +191,108 @@ class Partition:
         await self._snapshots.close()
 
     async def _serve(self, batch: list[Submission]) -> None:
-        try:
-            told = {"myevents.partition": self._number, "myevents.commands": len(batch)}
-            with self._tracing.linked("round", (s.command.traceparent for s in batch), told):
-                outcomes = await self._committed(batch)
-        except Exception as error:
-            if not isinstance(error, Refused | StoreUnavailable):
-                _log.exception("round_failed", partition=self._number, commands=len(batch))
-            count_refused(self._metrics, batch, error)
-            for submission in batch:
-                _tell(submission, error)
-            return
+        told = {"myevents.partition": self._number, "myevents.commands": len(batch)}
+        with self._tracing.linked("round", (s.command.traceparent for s in batch), told):
+            outcomes = await self._decide(batch)
         for submission, outcome in outcomes:
             _tell(submission, outcome)
 
-    async def _committed(self, batch: list[Submission]) -> list[tuple[Submission, Accepted | Refused]]:
+    async def _decide(self, batch: list[Submission]) -> Outcomes:
+        """Decide and commit the batch; where an error that nobody foresaw ends it, its halves, each by itself.
+
+        So one command that cannot be decided or recorded fails alone. Nothing of a failed batch was committed.
+        """
+        try:
+            return await self._commit(batch)
+        except Exception as error:
+            if isinstance(error, Refused | StoreUnavailable) or len(batch) == 1:
+                if not isinstance(error, Refused | StoreUnavailable):
+                    _log.exception("command_failed", partition=self._number, command=_name(batch[0]))
+                count_refused(self._metrics, batch, error)
+                return [(submission, error) for submission in batch]
+            _log.warning("round_split", partition=self._number, commands=len(batch), reason=type(error).__name__)
+        middle = len(batch) // 2
+        return [*await self._decide(batch[:middle]), *await self._decide(batch[middle:])]
+
+    async def _commit(self, batch: list[Submission]) -> Outcomes:
+        """Try until the batch is committed; raises `Refused` or `StoreUnavailable`, or what nobody foresaw."""
         for attempt in range(ATTEMPTS):
             try:
-                return await self._attempt(batch)
+                current, head, appended = await self._attempt(batch)
+            except store.KeyRaced as error:
+                others, raced = _split_by_keys(batch, error.key_hashes)
+                if others:
+                    return [*await self._decide(others), *await self._decide(raced)]
+                await self._pause(attempt, error)
             except _COLLISIONS as collision:
-                _log.info("round_collided", partition=self._number, reason=type(collision).__name__)
-                await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+                await self._pause(attempt, collision)
             except store.UnreadableStreams as newer:
                 return await self._without(newer.streams, batch)
             except _LOST as lost:
                 raise _unknown() from lost
+            else:
+                self._keep(current, head, appended)
+                return current.outcomes
         raise _overloaded()
 
-    async def _without(
-        self, streams: Collection[str], batch: list[Submission]
-    ) -> list[tuple[Submission, Accepted | Refused]]:
+    async def _pause(self, attempt: int, reason: Exception) -> None:
+        _log.info("round_collided", partition=self._number, reason=type(reason).__name__)
+        await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
+
+    async def _without(self, streams: Collection[str], batch: list[Submission]) -> Outcomes:
         """Refuse what is of streams that newer code has written, as in a rolling upgrade; decide the rest."""
         _log.warning("streams_unreadable", partition=self._number, streams=sorted(streams))
-        rest = [submission for submission in batch if submission.stream_id not in streams]
-        refused = [(submission, _newer()) for submission in batch if submission.stream_id in streams]
-        return [*refused, *(await self._committed(rest) if rest else [])]
+        rest, unreadable = _split(batch, lambda submission: submission.stream_id in streams)
+        refused: Outcomes = [(submission, _newer()) for submission in unreadable]
+        return [*refused, *(await self._decide(rest) if rest else [])]
 
-    async def _attempt(self, batch: list[Submission]) -> list[tuple[Submission, Accepted | Refused]]:
+    async def _attempt(self, batch: list[Submission]) -> tuple[Round, int, bool]:
+        """The committed round, the partition's head then, and whether it moved."""
         async with self._pool.acquire(timeout=5) as connection:
             current = Round(connection, self._number, self._cache)
             async with connection.transaction():
                 head, appended = await current.run(batch)
                 decided = time.perf_counter()
         self._metrics.committed(len(batch), time.perf_counter() - decided)
-        count_round(self._metrics, current)
-        self._cache.keep(head, current.states)
-        if appended:
-            self._notices.reached(self._number, head)
-            self._snapshots.consider(current.states)
-        return current.outcomes
+        return current, head, appended
+
+    def _keep(self, current: Round, head: int, appended: bool) -> None:
+        """Take over what a round has committed. Whatever fails here, its commands are recorded, and are told so."""
+        try:
+            count_round(self._metrics, current)
+            self._cache.keep(head, current.states)
+            if appended:
+                self._notices.reached(self._number, head)
+                self._snapshots.consider(current.states)
+        except Exception:
+            _log.exception("round_not_kept", partition=self._number)
+
+
+def _split(
+    batch: Iterable[Submission], chosen: Callable[[Submission], bool]
+) -> tuple[list[Submission], list[Submission]]:
+    """Those that are not chosen, and those that are; each in the order in which they came."""
+    others: list[Submission] = []
+    found: list[Submission] = []
+    for submission in batch:
+        (found if chosen(submission) else others).append(submission)
+    return others, found
+
+
+def _split_by_keys(
+    batch: Iterable[Submission], key_hashes: Collection[bytes]
+) -> tuple[list[Submission], list[Submission]]:
+    return _split(batch, lambda submission: submission.key is not None and submission.key.key_hash in key_hashes)
+
+
+def _name(submission: Submission) -> str:
+    return type(submission.command).__name__
+
+
+def _expire(future: asyncio.Future[Accepted]) -> None:
+    """Answer a caller whose command took too long; a round that has not begun with it passes it over."""
+    if not future.done():
+        future.set_exception(_unknown())
 
 
 def _tell(submission: Submission, outcome: Accepted | Exception) -> None:

@@ -22,7 +22,7 @@ from myevents.search.port import SearchBuilds
 from myevents.telemetry.graphql import GraphqlMetrics
 from myevents.telemetry.http import HttpMetrics, Observed
 from myevents.telemetry.process import Telemetry
-from myevents.web import as_problem
+from myevents.web import as_problem, as_server_error
 from query.answers import Answers
 from query.app import query_routes
 from query.reads import Reads
@@ -100,6 +100,7 @@ def _application(
         return Response(msgspec.json.encode(description), headers=headers, media_type="application/json")
 
     own = [*telemetry.health.routes(), Route("/api/openapi.json", described)]
-    application = Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers={HTTPException: as_problem})
+    handlers = {HTTPException: as_problem, Exception: as_server_error}
+    application = Starlette(routes=[*own, *graphiql_routes(), *routes], exception_handlers=handlers)
     metrics = HttpMetrics(telemetry.registry, telemetry.service)
     return Observed(Edge(wrap(application)), metrics, telemetry.tracing, logged=telemetry.access_log)

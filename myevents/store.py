@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 import asyncpg
 from msgspec import Struct
@@ -21,12 +22,30 @@ with appended as (
   select $1, * from unnest($2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::smallint[],
                            $7::jsonb[], $8::jsonb[], $9::timestamptz[])
 ), remembered as (
-  insert into idempotency (user_id, key, body_hash, answer, recorded_at)
-  select * from unnest($10::text[], $11::text[], $12::bytea[], $13::bytea[], $14::timestamptz[])
-  on conflict do nothing returning 1
+  insert into command_answers (key_hash, scope, body_hash, answer, recorded_at)
+  select * from unnest($10::bytea[], $11::smallint[], $12::bytea[], $13::bytea[], $14::timestamptz[])
+  on conflict do nothing returning key_hash
 )
-update heads set seq = $15 where partition = $1 returning (select count(*) from remembered)
+update heads set seq = $15 where partition = $1 returning (select array_agg(key_hash) from remembered)
 """
+
+_FORGET: Final = (
+    """with old as (
+         select key_hash, scope from command_answers where recorded_at < now() - $1::interval
+         order by recorded_at limit $2 for update skip locked
+       ), gone as (
+         delete from command_answers a using old where a.key_hash = old.key_hash and a.scope = old.scope returning 1
+       ) select count(*) from gone""",
+    """with old as (
+         select user_id, key from idempotency where recorded_at < now() - $1::interval
+         order by recorded_at limit $2 for update skip locked
+       ), gone as (
+         delete from idempotency i using old where i.user_id = old.user_id and i.key = old.key returning 1
+       ) select count(*) from gone""",
+)
+
+EVERYWHERE: Final = -1
+"""The scope of an answer whose key can be taken by one partition alone: that of a command that creates its stream."""
 
 
 class NewFact(Struct, frozen=True, kw_only=True):
@@ -40,10 +59,13 @@ class NewFact(Struct, frozen=True, kw_only=True):
 
 
 class RememberedAnswer(Struct, frozen=True, kw_only=True):
-    """The answer of an accepted command under the key that its caller gave it."""
+    """The answer of an accepted command under the hash of the key that its caller gave it.
 
-    user_id: str
-    key: str
+    `scope` is the partition, so that rounds of different partitions never wait for each other's keys, or `EVERYWHERE`.
+    """
+
+    key_hash: bytes
+    scope: int
     body_hash: bytes
     answer: bytes
     recorded_at: datetime
@@ -58,7 +80,11 @@ class UnreadableStreams(Exception):
 
 
 class KeyRaced(Exception):
-    """Another round remembered one of the keys first: roll back and decide again."""
+    """Other rounds remembered some of the keys first: roll back and decide again."""
+
+    def __init__(self, key_hashes: Collection[bytes]) -> None:
+        super().__init__(f"{len(key_hashes)} keys")
+        self.key_hashes = key_hashes
 
 
 async def open_pool(dsn: str, *, size: int = 8, session: Mapping[str, str] | None = None) -> asyncpg.Pool:
@@ -125,32 +151,33 @@ async def facts_newer_than(connection: Connection, versions: dict[str, int]) -> 
     return facts
 
 
-async def remembered(
-    connection: Connection, keys: Sequence[tuple[str, str]]
-) -> dict[tuple[str, str], tuple[bytes, bytes]]:
-    """What is remembered under (person, key): the hash of the body, and the answer."""
+async def remembered(connection: Connection, keys: Mapping[bytes, tuple[str, str]]) -> dict[bytes, tuple[bytes, bytes]]:
+    """What is remembered by key hash: the hash of the body, and the answer; `keys` has user and key of each hash.
+
+    Where a key was used in several partitions, the first use counts. The release before stored user and key as they
+    came: those answers are found too, until they are forgotten.
+    """
     rows = await connection.fetch(
-        """select i.user_id, i.key, i.body_hash, i.answer from idempotency i
-           join unnest($1::text[], $2::text[]) as asked (user_id, key) using (user_id, key)""",
-        [user for user, _ in keys],
-        [key for _, key in keys],
+        """select key_hash, body_hash, answer, recorded_at from command_answers where key_hash = any($1::bytea[])
+           union all
+           select wanted.key_hash, i.body_hash, i.answer, i.recorded_at
+           from unnest($1::bytea[], $2::text[], $3::text[]) as wanted (key_hash, user_id, key)
+           join idempotency i using (user_id, key)
+           order by recorded_at desc""",
+        list(keys),
+        [user for user, _ in keys.values()],
+        [key for _, key in keys.values()],
     )
-    return {(row[0], row[1]): (row[2], row[3]) for row in rows}
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 async def forget_answers(connection: Connection, age: timedelta, limit: int) -> int:
-    """Delete up to `limit` remembered answers that are older than `age`; how many there were."""
-    gone: int = await connection.fetchval(
-        """with old as (
-             select user_id, key from idempotency where recorded_at < now() - $1::interval
-             order by recorded_at limit $2 for update skip locked
-           ), gone as (
-             delete from idempotency i using old where i.user_id = old.user_id and i.key = old.key returning 1
-           ) select count(*) from gone""",
-        age,
-        limit,
-    )
-    return gone
+    """Delete up to `limit` remembered answers that are older than `age`, and as many of the release before.
+
+    Returns the larger of the two numbers.
+    """
+    gone: list[int] = [await connection.fetchval(statement, age, limit) for statement in _FORGET]
+    return max(gone)
 
 
 async def append(
@@ -158,11 +185,13 @@ async def append(
 ) -> int:
     """Add facts after `head`, remember answers, move the head, in one statement; the new head.
 
-    Raises `KeyRaced` where a key was taken meanwhile; the transaction must then be rolled back.
+    Raises `KeyRaced` where keys were taken meanwhile; the transaction must then be rolled back.
     """
     new_head = head + len(facts)
+    # In one order everywhere, so that rounds that wait for each other's keys wait in a line.
+    answers = sorted(answers, key=lambda answer: answer.key_hash)
     names = [codec.type_name(new.fact) for new in facts]
-    count = await connection.fetchval(
+    stored = await connection.fetchval(
         _APPEND,
         partition,
         list(range(head + 1, new_head + 1)),
@@ -173,15 +202,16 @@ async def append(
         [codec.encode(new.fact).decode() for new in facts],
         [codec.encode(new.metadata).decode() for new in facts],
         [new.recorded_at for new in facts],
-        [answer.user_id for answer in answers],
-        [answer.key for answer in answers],
+        [answer.key_hash for answer in answers],
+        [answer.scope for answer in answers],
         [answer.body_hash for answer in answers],
         [answer.answer for answer in answers],
         [answer.recorded_at for answer in answers],
         new_head,
     )
-    if count != len(answers):
-        raise KeyRaced
+    raced = {answer.key_hash for answer in answers}.difference(stored or ())
+    if raced:
+        raise KeyRaced(raced)
     return new_head
 
 

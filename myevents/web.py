@@ -8,12 +8,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import msgspec
+import structlog
 from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from myevents.errors import ErrorCode, Refused, StoreUnavailable
+
+_log = structlog.get_logger()
 
 BODY_LIMIT: Final = 64 * 1024
 """Bytes of a request's body."""
@@ -125,17 +128,29 @@ def as_refusal(error: Exception) -> Refused:
 def problem(refused: Refused, status: int | None = None) -> Response:
     """The problem document of a refusal."""
     status = status or STATUS.get(refused.code, 409)
-    document = {
-        "type": "about:blank",
-        "title": refused.code.replace("_", " ").capitalize(),
-        "status": status,
-        "detail": refused.message,
-        "code": refused.code.value,
-        "path": refused.path,
-    }
-    headers = {"Cache-Control": NO_STORE}
-    if status in (429, 503):
-        headers["Retry-After"] = retry_after_seconds(refused)
+    title = refused.code.replace("_", " ").capitalize()
+    headers = {"Retry-After": retry_after_seconds(refused)} if status in (429, 503) else {}
+    details = {"detail": refused.message, "code": refused.code.value, "path": refused.path}
+    return _document(status, title, details, headers)
+
+
+def error_answer(error: Exception) -> Response:
+    """The problem document of any error: of one that nobody foresaw it tells nothing, and the log tells where."""
+    try:
+        return problem(as_refusal(error))
+    except Exception:
+        _log.exception("request_failed")
+        return _document(
+            500, "Internal error", {"detail": "Something went wrong on our side: try again later.", "path": ()}
+        )
+
+
+def _document(
+    status: int, title: str, details: Mapping[str, object], headers: Mapping[str, str] | None = None
+) -> Response:
+    """A problem document (RFC 9457)."""
+    document = {"type": "about:blank", "title": title, "status": status, **details}
+    headers = {"Cache-Control": NO_STORE, **(headers or {})}
     return Response(msgspec.json.encode(document), status, headers, "application/problem+json")
 
 
@@ -154,6 +169,11 @@ def too_large() -> Response:
     """The problem document of a body over the limit."""
     refused = Refused(ErrorCode.INVALID_INPUT, f"The body may have at most {BODY_LIMIT} bytes.", ("body",))
     return problem(refused, 413)
+
+
+async def as_server_error(_: Request, error: Exception) -> Response:
+    """The problem document of what no route has caught."""
+    return error_answer(error)
 
 
 async def as_problem(_: Request, error: Exception) -> Response:

@@ -20,6 +20,7 @@ from myevents.web import (
     Answer,
     WhileConnected,
     deadline_refusal,
+    error_answer,
     problem,
 )
 from query import filters
@@ -144,10 +145,10 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
                 # From the request's start on: who waits for another one's answer first has no more time than others.
                 async with asyncio.timeout_at(end):
                     response = await handler(request, ours, position)
-            except Refused as refused:
-                response = problem(refused)
             except TimeoutError:
                 response = problem(deadline_refusal(command=False))
+            except Exception as error:
+                response = error_answer(error)
             return Answer(response=response, whole=response.status_code == 200)
 
         address: str = request.scope["path"]

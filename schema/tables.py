@@ -62,6 +62,19 @@ idempotency: Final = sa.Table(
     sa.Column("recorded_at", _time, nullable=False, index=True),
     comment="The answers of accepted commands, by the caller's Idempotency-Key.",
 )
+"""What the release before has remembered: read, and forgotten with time, but not written any more."""
+
+command_answers: Final = sa.Table(
+    "command_answers",
+    metadata,
+    sa.Column("key_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("scope", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("body_hash", sa.LargeBinary, nullable=False),
+    sa.Column("answer", sa.LargeBinary, nullable=False),
+    sa.Column("recorded_at", _time, nullable=False, index=True),
+    comment="The answers of accepted commands, by a hash of the caller's Idempotency-Key. "
+    "The scope is the partition, or -1.",
+)
 
 halls: Final = sa.Table(
     "halls",

@@ -80,14 +80,14 @@ async def test_nothing_that_is_somebody_s_stands_in_a_log_a_metric_or_an_error(
         connection = await asyncpg.connect(database_url)
         await connection.execute("alter table facts add constraint small check (length(metadata::text) < 10) not valid")
         await book(service)
-        await connection.execute("drop table idempotency cascade")
+        await connection.execute("drop table command_answers cascade")
         await book(service)
         await connection.close()
         async with httpx.AsyncClient() as client:
             metrics = (await client.get(f"http://127.0.0.1:{port}/metrics")).text
-        failed = [line for line in lines(service) if line["event"] == "round_failed"]
+        failed = [line for line in lines(service) if line["event"] == "command_failed"]
         assert {line["error"][0] for line in failed} >= {"CheckViolationError", "UndefinedTableError"}
-        assert all(any("writer.py" in place for place in line["at"]) for line in failed)
+        assert all(any("writer.py" in place for place in line["at"]) for line in failed), failed
         said = service.said()
     assert "myevents_bookings_count" in metrics
     for text in (said, metrics):

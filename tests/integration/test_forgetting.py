@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
+import pytest
+
 from command.forgetting import KEPT, Forgetting
 from command.service import Caller
 from myevents.store import open_pool
@@ -20,7 +22,7 @@ async def test_a_key_is_remembered_for_days_and_then_forgotten(database_url: str
         assert await Forgetting(pool).forget() == 0
         assert booking_id(await book(service, event, 2, caller)) == booking_id(first)
         await pool.execute(
-            "update idempotency set recorded_at = recorded_at - $1::interval", KEPT + timedelta(minutes=1)
+            "update command_answers set recorded_at = recorded_at - $1::interval", KEPT + timedelta(minutes=1)
         )
         assert await Forgetting(pool).forget() == 1
         assert booking_id(await book(service, event, 2, caller)) != booking_id(first)
@@ -28,13 +30,15 @@ async def test_a_key_is_remembered_for_days_and_then_forgotten(database_url: str
     assert await seats_in_log(database_url, event) == 4
 
 
-async def test_several_processes_forget_side_by_side(database_url: str) -> None:
+@pytest.mark.parametrize(
+    ("table", "key"), [("command_answers", "sha256(n::text::bytea), 0"), ("idempotency", "'usr_ann', n::text")]
+)
+async def test_several_processes_forget_side_by_side(database_url: str, table: str, key: str) -> None:
     pool = await open_pool(database_url)
     await pool.execute(
-        """insert into idempotency (user_id, key, body_hash, answer, recorded_at)
-           select 'usr_ann', n::text, '', '', now() - make_interval(days => n % 2 * 8)
-           from generate_series(1, 20000) n"""
+        f"""insert into {table} select {key}, '', '', now() - make_interval(days => n % 2 * 8)
+            from generate_series(1, 20000) n"""
     )
     assert sum(await asyncio.gather(*(Forgetting(pool).forget() for _ in range(4)))) == 10_000
-    assert await pool.fetchval("select count(*) from idempotency") == 10_000
+    assert await pool.fetchval(f"select count(*) from {table}") == 10_000
     await pool.close()
