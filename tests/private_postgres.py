@@ -14,6 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from myevents.embedded import EmbeddedPostgres
+from myevents.embedded.directories import ensure_directory
 
 
 class PrivatePostgres(EmbeddedPostgres):
@@ -23,14 +24,15 @@ class PrivatePostgres(EmbeddedPostgres):
         """Start it, empty where it is new."""
         await asyncio.to_thread(self._prepare)
         async with self._alone():
-            await asyncio.to_thread(self._bring_programs)
+            await asyncio.to_thread(self._programs.copy_if_needed)
             await self._start_server()
 
     async def begin_as_copy_of(self, primary: PrivatePostgres) -> None:
         """Start it as a replica that follows `primary`."""
         await asyncio.to_thread(self._prepare)
-        await asyncio.to_thread(self._bring_programs)
-        code, output = await self._run(
+        await asyncio.to_thread(self._programs.copy_if_needed)
+        ensure_directory(self._data, self._account, 0o700, self._owners())
+        code, output = await self._programs.run(
             "pg_basebackup", "-D", str(self._data), "-h", str(primary._sockets()), "-U", "postgres", "-R", "-c", "fast"
         )
         assert code == 0, output

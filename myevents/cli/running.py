@@ -1,4 +1,4 @@
-"""How a command runs: with the settings of the environment, ended in order by Ctrl-C or SIGTERM."""
+"""How a command runs: with the settings of the environment, ended in order by Ctrl-C, SIGTERM or SIGHUP."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def run(act: Callable[[Settings], Awaitable[None]]) -> None:
     """Run with the settings of the environment."""
 
     async def guarded(settings: Settings, task: asyncio.Task[object]) -> None:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await act(settings)
 
     _run("myevents", guarded, Settings.from_environment)
@@ -46,7 +47,7 @@ def run_service(
     tls_port: int = 0,
     metrics_port: int,
 ) -> None:
-    """Run a service until SIGTERM or Ctrl-C; ports are those given unless the environment says otherwise."""
+    """Run a service until SIGTERM, Ctrl-C or SIGHUP; ports are those given unless the environment says otherwise."""
 
     async def guarded(settings: Settings, task: asyncio.Task[object]) -> None:
         async with tracing(name, settings.traces_url, settings.traces_ratio) as traced:
@@ -100,7 +101,7 @@ def _leave_on_signals(settings: Settings, task: asyncio.Task[object], health: He
         health.leave(settings.stop_delay)
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, leave)
 
 

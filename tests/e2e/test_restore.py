@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import pwd
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import asyncpg
 import pytest
 
 from myevents.embedded import EmbeddedPostgres
+from myevents.embedded.account import server_account
 from tests.e2e.served import PROGRAM, environment, served, until
 from tests.e2e.test_surviving import Buyers, bookings_in
 
@@ -30,7 +30,7 @@ class Site:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        self.account = server_account()
         for script in ("backup.sh", "restore.sh"):
             shutil.copy(SCRIPTS / script, home)
         self._own(home)

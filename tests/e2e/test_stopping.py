@@ -174,6 +174,14 @@ async def test_a_service_stopped_while_its_database_hangs_answers_everybody_and_
         await database.server.stop()
 
 
+@pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT])
+async def test_a_closed_terminal_stops_the_database_too(directory: Path, how: signal.Signals) -> None:
+    with served(f"embedded:{directory / 'postgres'}", directory) as service:
+        await service.start()
+        await stopped(service, how)
+    assert not (directory / "postgres" / "data" / "postmaster.pid").exists()
+
+
 @pytest.mark.parametrize("name", ["serve", "projector", "query"])
 async def test_a_service_whose_own_embedded_database_hangs_is_gone_all_the_same(directory: Path, name: str) -> None:
     database = Database(directory / "postgres")

@@ -1,0 +1,42 @@
+"""Who may connect to the embedded server: whom the operating system says to be us. No passwords, no other users."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from typing import Final
+
+HBA: Final = """# Written at each start.
+# type database user method
+local all all peer map=myevents
+local replication all peer map=myevents
+"""
+
+
+def ident(account: pwd.struct_passwd | None) -> str:
+    """The map of the operating system's users to roles: we log in as any, the server's own account as its owner."""
+    lines = ["# Written at each start.", "# map user role", f"myevents {_quoted(_own_name())} all"]
+    if account is not None:
+        lines.append(f"myevents {_quoted(account.pw_name)} postgres")
+    return "\n".join((*lines, ""))
+
+
+def write_access_files(directory: Path, account: pwd.struct_passwd | None) -> dict[str, str]:
+    """Write both files into a directory that only we may change; the server's settings that name them."""
+    settings = {}
+    for setting, name, text in (("hba_file", "pg_hba.conf", HBA), ("ident_file", "pg_ident.conf", ident(account))):
+        fresh = directory / f".{name}.{os.getpid()}"
+        fresh.write_text(text)
+        fresh.chmod(0o644)
+        fresh.replace(directory / name)
+        settings[setting] = str(directory / name)
+    return settings
+
+
+def _own_name() -> str:
+    return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
