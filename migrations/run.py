@@ -27,13 +27,20 @@ revision there that it does not know; so that table stays at the last one that i
 _FIRST_RELEASE_TABLE: Final = "alembic_version"
 _FIRST_RELEASE_REVISION: Final = "0003"
 
+_INSUFFICIENT_PRIVILEGE: Final = "42501"
+
 _log = structlog.get_logger()
+
+
+class MayNotMigrate(Exception):
+    """Migrations are missing, and the login has not the rights that they need."""
 
 
 async def migrate(dsn: str) -> None:
     """Apply what is missing, in one transaction; `dsn` is `postgresql://...` of a role that may create roles.
 
-    Raises `OSError` or asyncpg's errors where the database is away, and where it goes away meanwhile.
+    Any login will do where nothing is missing; else raises `MayNotMigrate` for one that has not the rights. Raises
+    `OSError` or asyncpg's errors where the database is away, and where it goes away meanwhile.
     """
 
     async def connect() -> asyncpg.Connection:
@@ -48,6 +55,8 @@ async def migrate(dsn: str) -> None:
     except sa.exc.DBAPIError as error:
         if error.connection_invalidated:
             raise ConnectionError("the database went away while it was brought up to date") from error
+        if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
+            raise MayNotMigrate from error
         raise
     finally:
         await engine.dispose()

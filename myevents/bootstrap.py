@@ -22,7 +22,7 @@ from command.writer import Writer
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.cache.redis import RedisCache
-from myevents.databases import ReadDatabase, connections, databases
+from myevents.databases import ReadDatabase, Server, connections, databases
 from myevents.errors import KafkaUnreachable, Refused, SettingsError
 from myevents.keeping import PAUSE, kept_up, running
 from myevents.log.kafka import KafkaLog
@@ -54,7 +54,7 @@ from query.graphql.sdl import sdl
 from query.reads import Reads
 from query.secrets import kept_secret, known_secret
 from query.sources import Sources
-from schema.tables import PARTITIONS
+from schema.tables import PARTITIONS, QUERY_ROLE
 
 _FIRST = 3.0
 """Seconds that a start waits for the read models' database; after that it is waited for beside what works without."""
@@ -233,7 +233,13 @@ async def query_side(
     async with AsyncExitStack() as stack:
         replicas = [
             await stack.enter_async_context(
-                connections(url, name=f"read replica {number}", needed=False, telemetry=telemetry)
+                connections(
+                    Server(url=url, setting="MYEVENTS_READ_REPLICA_URL"),
+                    role=QUERY_ROLE,
+                    name=f"read replica {number}",
+                    needed=False,
+                    telemetry=telemetry,
+                )
             )
             for number, url in enumerate(settings.read_replica_urls, start=1)
         ]

@@ -69,6 +69,10 @@ class EmbeddedPostgres:
         """How to connect: `postgresql://` through the socket."""
         return f"postgresql://postgres@/postgres?host={self._sockets()}"
 
+    def dsn_of(self, role: str) -> str:
+        """Return how to connect as `role`."""
+        return f"postgresql://{role}@/postgres?host={self._sockets()}"
+
     async def start(self) -> None:
         """Use the server, starting it where nobody has; raises `EmbeddedError` where it does not come up."""
         await asyncio.to_thread(self._prepare)

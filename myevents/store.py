@@ -6,11 +6,12 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 
 import asyncpg
+import structlog
 from msgspec import Struct
 
 from schema import codec
 from schema.facts import SCHEMA_VERSIONS, Fact, Metadata
-from schema.tables import APP_ROLE
+from schema.tables import APP_ROLE, SERVICE_ROLES
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -26,6 +27,9 @@ with appended as (
 )
 update heads set seq = $15 where partition = $1 returning (select count(*) from remembered)
 """
+
+
+_log = structlog.get_logger()
 
 
 class NewFact(Struct, frozen=True, kw_only=True):
@@ -60,11 +64,20 @@ class KeyRaced(Exception):
     """Another round remembered one of the keys first: roll back and decide again."""
 
 
-async def open_pool(dsn: str, *, size: int = 8) -> asyncpg.Pool:
-    """Connections of the services' own role, with a deadline on every statement and lock."""
+async def open_pool(dsn: str, *, role: str = APP_ROLE, size: int = 8) -> asyncpg.Pool:
+    """Return connections that act as `role`, with a deadline on every statement and lock.
 
-    async def as_app(connection: asyncpg.Connection) -> None:
-        await connection.execute(f"set role {APP_ROLE}")
+    A border that is only where the login is that role: another login, which must be a member of it, may take its own
+    rights back at any time. Where a service has such a login, that is warned of once.
+    """
+    warned = role not in SERVICE_ROLES
+
+    async def act_as_role(connection: asyncpg.Connection) -> None:
+        nonlocal warned
+        login, _ = (await connection.fetch("select session_user, set_config('role', $1, false)", role))[0]
+        if login != role and not warned:
+            warned = True
+            _log.warning("database_role_is_owner", login=login, role=role)
 
     return await asyncpg.create_pool(
         dsn,
@@ -73,7 +86,7 @@ async def open_pool(dsn: str, *, size: int = 8) -> asyncpg.Pool:
         timeout=5,
         command_timeout=10,
         setup=None,
-        init=as_app,
+        init=act_as_role,
         reset=_keep,
         server_settings={
             "application_name": "myevents",
