@@ -12,7 +12,6 @@ from typing import Literal
 import asyncpg
 import pytest
 
-from tests.conftest import in_database
 from tests.e2e.served import PROGRAM, Served, environment, until
 from tests.e2e.test_surviving import Buyers, bookings_in
 from tests.released_code import released_code
@@ -54,19 +53,6 @@ class Releases:
         )
         assert done.returncode == 0, f"{release} {arguments}: {done.stdout}{done.stderr}"
         return done.stdout + done.stderr
-
-
-@pytest.fixture
-async def empty_database_url(postgres_url: str, database_url: str) -> str:
-    """An empty database, which nobody has migrated."""
-    connection = await asyncpg.connect(postgres_url)
-    name = database_url.partition("?")[0].rpartition("/")[2]
-    try:
-        await connection.execute(f"drop database {name}")
-        await connection.execute(f"create database {name}")
-    finally:
-        await connection.close()
-    return in_database(postgres_url, name)
 
 
 @pytest.fixture

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
 from structlog.testing import capture_logs
 
+from migrations.passwords import scram_verifier, set_passwords
+from migrations.run import migrate
 from myevents.databases import Server
 from myevents.errors import NotMigrated, SettingsError
+from myevents.settings import Settings
 from myevents.store import open_pool
 from projector.run import make_first_builds, read_models
 from schema.tables import APP_ROLE, COMMAND_ROLE, PARTITIONS, PROJECTOR_ROLE, QUERY_ROLE, RELAY_ROLE, SERVICE_ROLES
+from tests.private_postgres import private_postgres, told
 
 _RIGHTS = """
 select n.nspname || '.' || c.relname, p.name from pg_class c join pg_namespace n on n.oid = c.relnamespace
@@ -154,3 +159,34 @@ async def test_the_login_of_another_service_is_refused_by_name(built_url: str) -
     server = Server(url=as_role(built_url, QUERY_ROLE), setting="MYEVENTS_DATABASE_URL")
     with pytest.raises(SettingsError, match="logs in as myevents_query, which may not act as myevents_command"):
         await server.migrate(COMMAND_ROLE)
+
+
+async def test_a_role_logs_in_with_the_password_of_the_settings_and_with_no_other(directory: Path) -> None:
+    async with private_postgres(directory / "postgres") as server:
+        await migrate(server.dsn)
+        passwords = {COMMAND_ROLE: "R&D's 100% $ecret", QUERY_ROLE: "other"}
+        await set_passwords(server.dsn, passwords)
+        access = directory / "postgres" / "data" / "pg_hba.conf"
+        access.write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+        await told(server, "select pg_reload_conf()")
+        for role, password in passwords.items():
+            connection = await asyncpg.connect(server.dsn_of(role), password=password)
+            assert await connection.fetchval("select session_user") == role
+            await connection.close()
+        for role, password in ((COMMAND_ROLE, "other"), (QUERY_ROLE, ""), (RELAY_ROLE, "other")):
+            with pytest.raises((asyncpg.InvalidPasswordError, asyncpg.InterfaceError)):
+                await asyncpg.connect(server.dsn_of(role), password=password)
+
+
+async def test_what_the_server_is_told_of_a_password_does_not_contain_it() -> None:
+    assert "secret" not in scram_verifier("secret")
+    assert scram_verifier("secret") != scram_verifier("secret")
+
+
+async def test_a_password_that_the_server_would_normalise_is_refused_by_name() -> None:
+    for password in ("pässword", "pass word", "p" * 201):
+        with pytest.raises(SettingsError, match="MYEVENTS_QUERY_PASSWORD must be"):
+            Settings.from_environment({"MYEVENTS_QUERY_PASSWORD": password})
+    settings = Settings.from_environment({"MYEVENTS_QUERY_PASSWORD": "s3cret!", "MYEVENTS_RELAY_PASSWORD": ""})
+    assert settings.role_passwords == {QUERY_ROLE: "s3cret!"}
+    assert "s3cret" not in repr(settings)
