@@ -14,6 +14,7 @@ import pytest
 
 from tests.e2e.served import PROGRAM, Served, environment, until
 from tests.e2e.test_surviving import Buyers, bookings_in
+from tests.integration.test_database_roles import as_role
 from tests.released_code import released_code
 
 Release = Literal["old", "new"]
@@ -32,14 +33,18 @@ class Releases:
 
     async def start(self, release: Release) -> dict[str, Served]:
         """Start one process of each service of that release, by the service's name."""
-        services = {
-            name: Served(self.store, self._directory / f"{release}-{name}.log", name, self._settings[release])
-            for name in SERVICES
-        }
+        services = {}
+        for name in SERVICES:
+            log = self._directory / f"{release}-{name}.log"
+            services[name] = Served(self.url_for(release, name), log, name, self._settings[release])
         for service in services.values():
             self._exits.callback(service.stop)
             await service.start()
         return services
+
+    def url_for(self, release: Release, service: str) -> str:
+        """The URL by which a service of that release logs in: the release before knows the owner's alone."""
+        return as_role(self.store, f"myevents_{service}") if release == "new" else self.store
 
     def run(self, release: Release, *arguments: str) -> str:
         """Run `myevents` of that release to its end, which must be a good one; return what it printed."""

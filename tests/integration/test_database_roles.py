@@ -11,12 +11,12 @@ from structlog.testing import capture_logs
 
 from migrations.passwords import scram_verifier, set_passwords
 from migrations.run import migrate
-from myevents.databases import Server
+from myevents.databases import ReadDatabase, Server, connections
 from myevents.errors import NotMigrated, SettingsError
 from myevents.settings import Settings
 from myevents.store import open_pool
-from projector.run import make_first_builds, read_models
-from schema.tables import APP_ROLE, COMMAND_ROLE, PARTITIONS, PROJECTOR_ROLE, QUERY_ROLE, RELAY_ROLE, SERVICE_ROLES
+from schema.tables import APP_ROLE, COMMAND_ROLE, PROJECTOR_ROLE, QUERY_ROLE, RELAY_ROLE, SERVICE_ROLES
+from tests.conftest import in_database
 from tests.private_postgres import private_postgres, told
 
 _RIGHTS = """
@@ -63,10 +63,15 @@ def as_role(url: str, role: str) -> str:
 @pytest.fixture
 async def built_url(database_url: str) -> str:
     """A database with the first builds."""
-    pool = await open_pool(database_url)
-    await make_first_builds(pool, read_models(), PARTITIONS)
-    await pool.close()
+    await _build(database_url)
     return database_url
+
+
+async def _build(url: str) -> None:
+    """Make the first builds and the secret, as the owner does."""
+    server = Server(url=url, setting="MYEVENTS_DATABASE_URL")
+    async with connections(server) as pool:
+        await ReadDatabase(pool=pool, server=server, role=APP_ROLE, apart=False).prepare()
 
 
 async def rights(url: str, role: str) -> dict[str, set[str]]:
@@ -155,6 +160,20 @@ async def test_a_services_login_says_that_the_owner_must_migrate(built_url: str)
         await Server(url=as_role(built_url, QUERY_ROLE), setting="MYEVENTS_DATABASE_URL").migrate(QUERY_ROLE)
 
 
+async def test_a_read_database_that_the_projector_may_not_fill_waits_for_its_owner(
+    empty_database_url: str, template: str
+) -> None:
+    assert template, "It makes the roles, which are of the whole server."
+    server = Server(url=as_role(empty_database_url, PROJECTOR_ROLE), setting="MYEVENTS_READ_DATABASE_URL")
+    async with connections(server, role=PROJECTOR_ROLE) as pool:
+        reads = ReadDatabase(pool=pool, server=server, role=PROJECTOR_ROLE, apart=True)
+        for mend in (migrate, _build):
+            with pytest.raises(NotMigrated, match="MYEVENTS_READ_DATABASE_URL"):
+                await reads.prepare()
+            await mend(empty_database_url)
+        await reads.prepare()
+
+
 async def test_the_login_of_another_service_is_refused_by_name(built_url: str) -> None:
     server = Server(url=as_role(built_url, QUERY_ROLE), setting="MYEVENTS_DATABASE_URL")
     with pytest.raises(SettingsError, match="logs in as myevents_query, which may not act as myevents_command"):
@@ -190,3 +209,21 @@ async def test_a_password_that_the_server_would_normalise_is_refused_by_name() -
     settings = Settings.from_environment({"MYEVENTS_QUERY_PASSWORD": "s3cret!", "MYEVENTS_RELAY_PASSWORD": ""})
     assert settings.role_passwords == {QUERY_ROLE: "s3cret!"}
     assert "s3cret" not in repr(settings)
+
+
+async def test_an_owner_that_is_no_superuser_migrates_serves_and_sets_passwords(directory: Path) -> None:
+    async with private_postgres(directory / "postgres") as server:
+        for statement in ("create role site login createrole", "create database site owner site"):
+            await told(server, statement)
+        owner = in_database(server.dsn_of("site"), "site")
+        await migrate(owner)
+        await set_passwords(owner, dict.fromkeys(SERVICE_ROLES, "secret"))
+        await _build(owner)
+        assert (await rights(owner, PROJECTOR_ROLE))["read.events_1"] == {"select", "insert", "update", "delete"}
+        assert (await rights(owner, COMMAND_ROLE))["public.facts"] == {"select", "insert"}
+        for role in SERVICE_ROLES:
+            for login in (owner, as_role(owner, role)):
+                await Server(url=login, setting="MYEVENTS_DATABASE_URL").migrate(role)
+                pool = await open_pool(login, role=role)
+                assert await pool.fetchval("select current_user") == role
+                await pool.close()
