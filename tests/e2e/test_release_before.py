@@ -79,9 +79,9 @@ async def test_an_upgrade_and_the_way_back_stop_no_service_and_lose_no_booking(r
     others = Buyers(new["command"])
     buying += [asyncio.create_task(others.buy(f"new{number}", event)) for number in range(3)]
     await _booked(buyers, others)
-    # A pod of the old release is replaced in the middle of the upgrade.
+    # Machines of the old release are lost and come back in the middle of the upgrade.
     for service in old.values():
-        service.stop()
+        service.kill()
         await _booked(others)
         await service.start()
     await _booked(buyers, others)
@@ -98,7 +98,7 @@ async def test_an_upgrade_and_the_way_back_stop_no_service_and_lose_no_booking(r
     for service in new.values():
         service.stop()
     for service in old.values():
-        service.stop()
+        service.kill()
         await service.start()
     await _booked(buyers)
     buyers.stopping = True
