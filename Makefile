@@ -2,7 +2,7 @@
 
 run:
 	@scripts/setup.sh run
-	@exec .venv/bin/myevents serve --sample data/conferences.jsonl
+	@exec .venv/bin/python -m myevents serve --sample data/conferences.jsonl
 
 test:
 	@scripts/setup.sh dev

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from alembic import context
 
-context.configure(connection=context.config.attributes["connection"], target_metadata=None)
+from migrations.run import VERSION_TABLE
+
+context.configure(connection=context.config.attributes["connection"], target_metadata=None, version_table=VERSION_TABLE)
 with context.begin_transaction():
     context.run_migrations()

@@ -22,7 +22,7 @@ from command.writer import Writer
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import Cache
 from myevents.cache.redis import RedisCache
-from myevents.databases import ReadDatabase, databases, query_connections
+from myevents.databases import ReadDatabase, Server, databases, query_connections
 from myevents.errors import KafkaUnreachable, Refused, SettingsError
 from myevents.keeping import PAUSE, kept_up, running
 from myevents.log.kafka import KafkaLog
@@ -233,10 +233,13 @@ async def query_side(
     """What answers queries, or says that they cannot be answered now, until the databases that it needs are there."""
     async with AsyncExitStack() as stack:
         primary, *replicas = [
-            await stack.enter_async_context(query_connections(url, name=name, telemetry=telemetry))
-            for name, url in (
-                ("queries", reads.url),
-                *((f"read replica {number}", url) for number, url in enumerate(settings.read_replica_urls, start=1)),
+            await stack.enter_async_context(query_connections(server, name=name, telemetry=telemetry))
+            for name, server in (
+                ("queries", reads.server),
+                *(
+                    (f"read replica {number}", Server(url=url, setting="MYEVENTS_READ_REPLICA_URL"))
+                    for number, url in enumerate(settings.read_replica_urls, start=1)
+                ),
             )
         ]
         left_out = RowsLeftOut(telemetry.registry if telemetry else None)

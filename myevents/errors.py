@@ -47,6 +47,10 @@ class SettingsError(MyEventsError):
     """A setting that cannot be used; the message names it and says what it takes."""
 
 
+class NotMigrated(MyEventsError):
+    """A database lacks migrations or read models, and the login may not make them: its owner must run `migrate`."""
+
+
 class StoreUnavailable(MyEventsError):
     """The database did not answer in time; the command may be sent again with the same Idempotency-Key."""
 

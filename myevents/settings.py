@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
 from myevents.errors import SettingsError
+from schema.tables import COMMAND_ROLE, PROJECTOR_ROLE, QUERY_ROLE, RELAY_ROLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Settings:
     """Where the read models are; empty for the database itself."""
     read_replica_urls: tuple[str, ...] = field(default=(), repr=False)
     """Copies of the read models' database that queries are spread over, one URL a server; none by default."""
+    role_passwords: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Passwords that `migrate` gives to the services' roles, by role; those that are not there stay as they are."""
     log_url: str = "store:"
     cache_url: str = field(default="memory:", repr=False)
     secret: str = field(default="", repr=False)
@@ -75,6 +78,7 @@ class Settings:
             search_ca=environment.get("MYEVENTS_SEARCH_CA", ""),
             read_database_url=_url(environment, "MYEVENTS_READ_DATABASE_URL", "", ("embedded", "postgresql")),
             read_replica_urls=_replicas(environment, "MYEVENTS_READ_REPLICA_URL"),
+            role_passwords=_passwords(environment),
             log_url=_url(environment, "MYEVENTS_LOG_URL", cls.log_url, ("store", "kafka")),
             cache_url=_url(environment, "MYEVENTS_CACHE_URL", cls.cache_url, ("memory", "redis", "rediss")),
             secret=environment.get("MYEVENTS_SECRET", ""),
@@ -105,6 +109,21 @@ def _url(environment: Mapping[str, str], name: str, default: str, schemes: tuple
     if value and urlsplit(value).scheme not in schemes:
         raise SettingsError(f"{name} must start with one of {', '.join(s + ':' for s in schemes)}")
     return value
+
+
+def _passwords(environment: Mapping[str, str]) -> dict[str, str]:
+    names = {
+        COMMAND_ROLE: "MYEVENTS_COMMAND_PASSWORD",
+        PROJECTOR_ROLE: "MYEVENTS_PROJECTOR_PASSWORD",
+        QUERY_ROLE: "MYEVENTS_QUERY_PASSWORD",
+        RELAY_ROLE: "MYEVENTS_RELAY_PASSWORD",
+    }
+    given = {role: environment[name] for role, name in names.items() if environment.get(name)}
+    for role, password in given.items():
+        # Others would have to be normalised as the server does it.
+        if not re.fullmatch(r"[!-~]{1,200}", password, re.ASCII):
+            raise SettingsError(f"{names[role]} must be 1 to 200 ASCII characters without spaces")
+    return given
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

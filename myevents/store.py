@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import asyncpg
+import structlog
 from msgspec import Struct
 
 from schema import codec
 from schema.facts import SCHEMA_VERSIONS, Fact, Metadata
 from schema.sessions import SESSION_SETTINGS
-from schema.tables import APP_ROLE
+from schema.tables import APP_ROLE, SERVICE_ROLES
 
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 
@@ -46,6 +47,9 @@ _FORGET: Final = (
 
 EVERYWHERE: Final = -1
 """The scope of an answer whose key can be taken by one partition alone: that of a command that creates its stream."""
+
+
+_log = structlog.get_logger()
 
 
 class NewFact(Struct, frozen=True, kw_only=True):
@@ -87,14 +91,24 @@ class KeyRaced(Exception):
         self.key_hashes = key_hashes
 
 
-async def open_pool(dsn: str, *, size: int = 8, session: Mapping[str, str] | None = None) -> asyncpg.Pool:
-    """Connections of the services' own role, with a deadline on every statement and lock.
+async def open_pool(
+    dsn: str, *, role: str = APP_ROLE, size: int = 8, session: Mapping[str, str] | None = None
+) -> asyncpg.Pool:
+    """Return connections that act as `role`, with a deadline on every statement and lock.
 
     `session` has further settings of PostgreSQL for each connection.
-    """
 
-    async def as_app(connection: asyncpg.Connection) -> None:
-        await connection.execute(f"set role {APP_ROLE}")
+    A border that is only where the login is that role: another login, which must be a member of it, may take its own
+    rights back at any time. Where a service has such a login, that is warned of once.
+    """
+    warned = role not in SERVICE_ROLES
+
+    async def act_as_role(connection: asyncpg.Connection) -> None:
+        nonlocal warned
+        login, _ = (await connection.fetch("select session_user, set_config('role', $1, false)", role))[0]
+        if login != role and not warned:
+            warned = True
+            _log.warning("database_role_is_owner", login=login, role=role)
 
     return await asyncpg.create_pool(
         dsn,
@@ -103,7 +117,7 @@ async def open_pool(dsn: str, *, size: int = 8, session: Mapping[str, str] | Non
         timeout=5,
         command_timeout=10,
         setup=None,
-        init=as_app,
+        init=act_as_role,
         reset=_keep,
         server_settings={
             **SESSION_SETTINGS,

@@ -6,21 +6,26 @@ It guards no data, only against cursors made up by callers; who can read the dat
 from __future__ import annotations
 
 import secrets
+from typing import Final
 
 import asyncpg
 
 from query.sources import Reading
 
+_SECRET: Final = "select value from read.secrets where name = 'cursors'"
+
 
 async def kept_secret(pool: asyncpg.Pool) -> bytes:
-    """The database's own secret, made by whoever asks first."""
+    """Return the database's own secret; make it where there is none, for which the query service has not the rights."""
     async with pool.acquire(timeout=5) as connection:
-        await connection.execute(
-            "insert into read.secrets (name, value) values ('cursors', $1) on conflict do nothing",
-            secrets.token_bytes(32),
-        )
-        secret: bytes = await connection.fetchval("select value from read.secrets where name = 'cursors'")
-        return secret
+        secret: bytes | None = await connection.fetchval(_SECRET)
+        if secret is None:
+            await connection.execute(
+                "insert into read.secrets (name, value) values ('cursors', $1) on conflict do nothing",
+                secrets.token_bytes(32),
+            )
+            secret = await connection.fetchval(_SECRET)
+        return bytes(secret or b"")
 
 
 async def known_secret(reading: Reading) -> bytes:
@@ -28,5 +33,5 @@ async def known_secret(reading: Reading) -> bytes:
 
     Raises `Refused` where none answers.
     """
-    rows = await reading.fetch("select value from read.secrets where name = 'cursors'")
+    rows = await reading.fetch(_SECRET)
     return bytes(rows[0][0]) if rows else b""

@@ -11,7 +11,22 @@ PARTITIONS: Final = 16
 """How many partitions a new store gets; fixed for its life."""
 
 APP_ROLE: Final = "myevents_app"
-"""The role the services run as: it may add facts and read them, never change or delete one."""
+"""The role of those who look after the database: it may add facts and read them, never change or delete one, and
+make and drop tables of read models. Services of the first release ran as it."""
+
+COMMAND_ROLE: Final = "myevents_command"
+"""Adds facts, reads them, and writes what guards their rules."""
+
+PROJECTOR_ROLE: Final = "myevents_projector"
+"""Reads facts, and writes rows of the read models; it makes and drops no table."""
+
+QUERY_ROLE: Final = "myevents_query"
+"""Reads the read models, writes nothing."""
+
+RELAY_ROLE: Final = "myevents_relay"
+"""Reads facts, and writes the relays' leases and audits."""
+
+SERVICE_ROLES: Final = (COMMAND_ROLE, PROJECTOR_ROLE, QUERY_ROLE, RELAY_ROLE)
 
 FACTS_CHANNEL: Final = "myevents_facts"
 """NOTIFY channel: the payload is the position, `partition:seq`, that has become readable."""

@@ -3,17 +3,50 @@
 #   backup.sh wal DIRECTORY           stream the write-ahead log there, until stopped: runs always, beside the server
 #   backup.sh base DIRECTORY          a base backup, checked: once a day
 #   backup.sh prune DIRECTORY COUNT   keep the newest COUNT base backups, and the log since the oldest of them
-# $MYEVENTS_BACKUP_URL names the server (a role with REPLICATION), $MYEVENTS_DATABASE_URL where it is not set;
+# $MYEVENTS_BACKUP_URL names the server as postgresql://... (a role with REPLICATION), $MYEVENTS_DATABASE_URL where it is
+# not set. Its password is handed on as $PGPASSWORD, since whoever has an account on the machine sees others' arguments;
 # $POSTGRES_BIN is where PostgreSQL's programs are, of the server's version, where they are not in PATH.
 set -euo pipefail
 PATH=${POSTGRES_BIN:+$POSTGRES_BIN:}$PATH
 server=${MYEVENTS_BACKUP_URL:-${MYEVENTS_DATABASE_URL:-}}
 slot=${MYEVENTS_BACKUP_SLOT:-myevents_backup}
-usage() { sed -n '2,8p' "$0"; exit 2; }
+usage() { sed -n '2,9p' "$0"; exit 2; }
 [ $# -ge 2 ] || usage
 umask 077
 mkdir -p "$2/wal" "$2/base"
 directory=$(cd "$2" && pwd)
+
+decoded() { # text of a URL
+  local text=${1//\\/\\\\}
+  printf '%b' "${text//%/\\x}"
+}
+
+keep_password_secret() {
+  local scheme rest user query parameter kept=
+  [[ $server =~ ^(postgres(ql)?://)(.*)$ ]] || { echo "MYEVENTS_BACKUP_URL must be a postgresql:// URL." >&2; exit 2; }
+  scheme=${BASH_REMATCH[1]} rest=${BASH_REMATCH[3]}
+  if [[ $rest =~ ^([^/@]*)@(.*)$ ]]; then
+    user=${BASH_REMATCH[1]} rest=${BASH_REMATCH[2]}
+    if [[ $user == *:* ]]; then
+      PGPASSWORD=$(decoded "${user#*:}")
+      export PGPASSWORD
+    fi
+    rest=${user%%:*}@$rest
+  fi
+  if [[ $rest == *\?* ]]; then
+    query=${rest#*\?} rest=${rest%%\?*}
+    while [ -n "$query" ]; do
+      parameter=${query%%&*}
+      case $(decoded "${parameter%%=*}") in
+        password) PGPASSWORD=$(decoded "${parameter#*=}"); export PGPASSWORD ;;
+        sslpassword) echo "sslpassword cannot be kept secret: use a key without one." >&2; exit 2 ;;
+        *) kept+=${kept:+&}$parameter ;;
+      esac
+      [[ $query == *\&* ]] && query=${query#*&} || query=
+    done
+  fi
+  server=$scheme$rest${kept:+?$kept}
+}
 
 wal() {
   # The slot makes the server keep what has not arrived here yet, also while nothing receives.
@@ -26,7 +59,8 @@ base() {
   made=$directory/base/.$$
   trap 'rm -rf "$made"' EXIT
   pg_basebackup -d "$server" --checkpoint fast --wal-method stream --pgdata "$made"
-  pg_verifybackup --quiet "$made"
+  # From within: it hands the name to a shell, between double quotes.
+  (cd "$made" && pg_verifybackup --quiet .)
   # The time when it was whole: it restores to any moment from then on.
   name=$(date -u +%Y-%m-%dT%H-%M-%SZ)
   mv -T "$made" "$directory/base/$name"
@@ -43,8 +77,8 @@ prune() { # count
 }
 
 case $1 in
-  wal) [ -n "$server" ] || usage; wal ;;
-  base) [ -n "$server" ] || usage; base ;;
+  wal) [ -n "$server" ] || usage; keep_password_secret; wal ;;
+  base) [ -n "$server" ] || usage; keep_password_secret; base ;;
   prune) prune "${3:?how many base backups to keep}" ;;
   *) usage ;;
 esac

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Clones the repository beside itself, starts it as a newcomer would, asks it something, and stops it.
+# Clones the repository into a directory whose name shells and URLs would misread, starts it as a newcomer would,
+# asks it something, and stops it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 clone=$(mktemp -d)
@@ -7,8 +8,8 @@ server=
 cleanup() { if [ -n "$server" ]; then kill -TERM -- "-$server" 2>/dev/null || true; wait "$server" 2>/dev/null || true; fi; rm -rf "$clone"; }
 trap cleanup EXIT
 chmod 711 "$clone"
-git clone -q . "$clone/myevents"
-cd "$clone/myevents"
+git clone -q . "$clone/R&D, 100 % Projekt"
+cd "$clone/R&D, 100 % Projekt"
 for start in first second; do
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   # What a script starts in the background ignores Ctrl-C, unless told otherwise.

@@ -9,6 +9,12 @@ PATH=${POSTGRES_BIN:+$POSTGRES_BIN:}$PATH
 if [ $# -lt 2 ]; then sed -n '2,6p' "$0"; exit 2; fi
 directory=$(cd "$1" && pwd) data=$2 moment=${3:-}
 umask 077
+for_shell() { printf "'%s'" "${1//\'/\'\\\'\'}"; }
+for_configuration() { # a string of postgresql.conf
+  local text=${1//\\/\\\\}
+  text=${text//\'/\'\'}
+  printf "'%s'" "${text//$'\n'/\\n}"
+}
 if [ -n "$(ls -A "$data" 2> /dev/null)" ]; then echo "$data is not empty: restore beside it, and swap." >&2; exit 1; fi
 until=9999
 if [ -n "$moment" ]; then
@@ -25,8 +31,9 @@ cp -a "$directory/base/$base/." "$data"
 cp "$data/postgresql.auto.conf" "$data/postgresql.auto.conf.kept"
 # The last piece of the log was being received, so it has another name. Nobody reads before the end; a standby would also
 # want limits no lower than the lost server had, which may have stood on its command line.
+kept=$(for_shell "${directory//%/%%}/wal")
 cat >> "$data/postgresql.auto.conf" <<CONF
-restore_command = 'cp "$directory/wal/%f" "%p" 2> /dev/null || cp "$directory/wal/%f.partial" "%p" 2> /dev/null'
+restore_command = $(for_configuration "cp $kept/%f \"%p\" 2> /dev/null || cp $kept/%f.partial \"%p\" 2> /dev/null")
 recovery_target_timeline = 'latest'
 recovery_target_action = 'promote'
 hot_standby = off
@@ -36,7 +43,7 @@ touch "$data/recovery.signal"
 sockets=$(mktemp -d)
 log=$data.log
 trap 'rm -rf "$sockets"' EXIT
-pg_ctl -D "$data" -l "$log" -w -t 86400 -o "-c listen_addresses='' -k $sockets" start > /dev/null || { tail -n 20 "$log" >&2; exit 1; }
+pg_ctl -D "$data" -l "$log" -w -t 86400 -o "-c listen_addresses='' -k $(for_shell "$sockets")" start > /dev/null || { tail -n 20 "$log" >&2; exit 1; }
 # It is for pg_ctl a standby, and well, until the last of the log is applied.
 until pg_isready -q -h "$sockets"; do
   pg_ctl -D "$data" status > /dev/null || { tail -n 20 "$log" >&2; exit 1; }

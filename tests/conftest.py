@@ -82,6 +82,15 @@ async def database_url(postgres_url: str, template: str) -> AsyncIterator[str]:
 
 
 @pytest.fixture
+async def empty_database_url(postgres_url: str) -> AsyncIterator[str]:
+    """A database of the test's own that nobody has migrated."""
+    name = f"test_{uuid4().hex}"
+    await _execute(postgres_url, f"create database {name}")
+    yield in_database(postgres_url, name)
+    await _execute(postgres_url, f"drop database {name} with (force)")
+
+
+@pytest.fixture
 async def stack() -> AsyncIterator[AsyncExitStack]:
     """Closes at the end of the test what the test opened."""
     async with AsyncExitStack() as exits:

@@ -18,7 +18,7 @@ from myevents.settings import Settings
 async def verify_copy(settings: Settings, *, repair: bool = False) -> None:
     """Print what Kafka lacks and what it has differently, mend it if asked to; exits with 1 where it is not whole."""
     address = kafka(settings)
-    async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log, kafka_answers(address):
+    async with database(settings) as server, connections(server) as pool, reading(pool) as log, kafka_answers(address):
         found = await check(log=log, pool=pool, address=address)
         if repair and any(each.lost or each.altered for each in found):
             _show(found)

@@ -33,7 +33,7 @@ def show(
     """Print facts that are there, one JSON object a line: a stream's, or a partition after the other."""
 
     async def done(settings: Settings) -> None:
-        async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
+        async with database(settings) as server, connections(server) as pool, reading(pool) as log:
             if stream is not None:
                 facts = await log.read_stream(stream, after, limit)
             else:
@@ -55,7 +55,7 @@ def tail_(
     """Print each new fact as it comes, one JSON object a line, until Ctrl-C."""
 
     async def act(settings: Settings) -> None:
-        async with database(settings) as dsn, connections(dsn) as pool, reading(pool) as log:
+        async with database(settings) as server, connections(server) as pool, reading(pool) as log:
             async for fact in tail(log, stream=stream, partition=partition, from_start=from_start):
                 typer.echo(_line(fact))
 

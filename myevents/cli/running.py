@@ -32,7 +32,7 @@ def run(act: Callable[[Settings], Awaitable[None]]) -> None:
     """Run with the settings of the environment."""
 
     async def guarded(settings: Settings, task: asyncio.Task[object]) -> None:
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in _ending_signals():
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         await act(settings)
 
@@ -47,7 +47,7 @@ def run_service(
     tls_port: int = 0,
     metrics_port: int,
 ) -> None:
-    """Run a service until SIGTERM, Ctrl-C or SIGHUP; ports are those given unless the environment says otherwise."""
+    """Run a service until SIGTERM, SIGHUP or Ctrl-C; ports are those given unless the environment says otherwise."""
 
     async def guarded(settings: Settings, task: asyncio.Task[object]) -> None:
         async with tracing(name, settings.traces_url, settings.traces_ratio) as traced:
@@ -101,8 +101,18 @@ def _leave_on_signals(settings: Settings, task: asyncio.Task[object], health: He
         health.leave(settings.stop_delay)
         task.cancel()
 
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, *_ending_signals()):
         asyncio.get_running_loop().add_signal_handler(number, leave)
+
+
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """The signals besides Ctrl-C that end a command: SIGTERM, and SIGHUP of a terminal that closes.
+
+    Whoever starts it with `nohup` ignores SIGHUP, and so do we.
+    """
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, signal.SIGHUP)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

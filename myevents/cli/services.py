@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated
 
@@ -28,11 +29,12 @@ from myevents.bootstrap import (
 from myevents.cli.importing import import_file
 from myevents.cli.listening import listening, serve_http, telling
 from myevents.cli.running import console, run_service
-from myevents.databases import connections, database, databases, read_database
+from myevents.databases import UPKEEP_CONNECTIONS, Server, connections, database, databases, read_database
 from myevents.log.kafka_address import kafka_address
 from myevents.log.store import PASSING
 from myevents.settings import Settings
 from myevents.telemetry.process import Telemetry
+from schema.tables import COMMAND_ROLE, PROJECTOR_ROLE, QUERY_ROLE, RELAY_ROLE
 
 app = typer.Typer()
 
@@ -59,8 +61,8 @@ def command() -> None:
         at = listening(settings)
         async with (
             telling(settings, telemetry),
-            database(settings) as dsn,
-            connections(dsn, telemetry=telemetry) as store,
+            database(settings, COMMAND_ROLE) as server,
+            connections(server, role=COMMAND_ROLE, telemetry=telemetry) as store,
             cache(settings, telemetry) as shared,
             command_side(store, telemetry) as writer,
         ):
@@ -80,7 +82,7 @@ def projector() -> None:
         follows = projector_metrics(telemetry)
         async with (
             telling(settings, telemetry),
-            databases(settings, telemetry) as (store, reads),
+            databases(settings, PROJECTOR_ROLE, telemetry) as (store, reads),
             search_index(settings) as search,
             following(settings, store, reads, search, follows),
         ):
@@ -100,8 +102,8 @@ def relay() -> None:
     async def act(settings: Settings, telemetry: Telemetry) -> None:
         async with (
             telling(settings, telemetry),
-            database(settings) as dsn,
-            connections(dsn, telemetry=telemetry) as store,
+            database(settings, RELAY_ROLE) as server,
+            connections(server, role=RELAY_ROLE, telemetry=telemetry) as store,
             relaying(store, settings, telemetry) as copying,
         ):
             telemetry.health.needs(copying.amiss)
@@ -120,7 +122,7 @@ def query() -> None:
         at = listening(settings)
         async with (
             telling(settings, telemetry),
-            read_database(settings, telemetry=telemetry) as database_of_reads,
+            read_database(settings, role=QUERY_ROLE, size=UPKEEP_CONNECTIONS, telemetry=telemetry) as database_of_reads,
             search_index(settings) as search,
             cache(settings, telemetry) as shared,
             query_side(database_of_reads, settings, telemetry) as reads,
@@ -141,12 +143,27 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
     async with (
         telling(settings, telemetry),
         # It is able while it can book, whether or not the read models are there.
-        databases(settings, telemetry) as (store, database_of_reads),
+        database(settings, COMMAND_ROLE) as server,
+        connections(server, role=COMMAND_ROLE, telemetry=telemetry) as store,
+        connections(
+            server, role=PROJECTOR_ROLE, name="database of the projector", needed=False, telemetry=telemetry
+        ) as log_store,
+        read_database(
+            settings,
+            role=PROJECTOR_ROLE,
+            store=server,
+            pool=log_store,
+            telemetry=telemetry,
+            name="read database of the projector",
+        ) as models,
+        read_database(
+            settings, role=QUERY_ROLE, store=server, size=UPKEEP_CONNECTIONS, telemetry=telemetry
+        ) as database_of_reads,
         search_index(settings) as search,
         cache(settings, telemetry) as shared,
         command_side(store, telemetry) as writer,
-        following(settings, store, database_of_reads, search, projector_metrics(telemetry)),
-        relaying(store, settings, telemetry) if kafka_address(settings.log_url) else contextlib.nullcontext(),
+        following(settings, log_store, models, search, projector_metrics(telemetry)),
+        _relay(server, settings, telemetry) if kafka_address(settings.log_url) else contextlib.nullcontext(),
         query_side(database_of_reads, settings, telemetry) as reads,
     ):
         async with reading(store) as log:
@@ -154,13 +171,23 @@ async def _everything(settings: Settings, telemetry: Telemetry, sample: Path | N
         if sample is not None and empty:
             await import_file(writer, sample, Path("var/rejected.jsonl"))
             with contextlib.suppress(*PASSING):
-                await catch_up(store, database_of_reads)
+                await catch_up(log_store, models)
         read_model_metrics(telemetry, database_of_reads.pool)
         _welcome(settings)
         async with answering(database_of_reads, reads, settings, shared, telemetry) as answers:
             service, wrap = CommandService(writer, tracing=telemetry.tracing), throttle(settings, shared)
             application = applications.everything(telemetry, service, reads, search, answers, wrap)
             await serve_http(application, at, settings, telemetry.health)
+
+
+@contextlib.asynccontextmanager
+async def _relay(server: Server, settings: Settings, telemetry: Telemetry) -> AsyncIterator[None]:
+    """Copy the log into Kafka meanwhile, on connections of the relay's own."""
+    async with (
+        connections(server, role=RELAY_ROLE, name="database of the relay", needed=False, telemetry=telemetry) as store,
+        relaying(store, settings, telemetry),
+    ):
+        yield
 
 
 def _says(what: str, settings: Settings, *paths: str) -> None:

@@ -11,12 +11,13 @@ from typing import Annotated
 import asyncpg
 import typer
 
+from migrations.passwords import set_passwords
 from myevents.bootstrap import command_side, opened, prepare_topic, search_index
 from myevents.cli.copying import verify_copy
 from myevents.cli.importing import import_file
 from myevents.cli.progress import progress_bar
 from myevents.cli.running import console, run
-from myevents.databases import databases
+from myevents.databases import database, read_database
 from myevents.log.store import StoreLog
 from myevents.search.port import SearchBuilds, SearchUnavailable
 from myevents.settings import Settings
@@ -34,11 +35,13 @@ app = typer.Typer()
 
 @app.command()
 def migrate() -> None:
-    """Bring the database up to date."""
+    """Bring the database up to date, and give the services' roles the passwords of the settings."""
 
     async def done(settings: Settings) -> None:
-        async with databases(settings) as (_, reads):
+        async with database(settings) as server, read_database(settings, store=server) as reads:
             await reads.prepare()
+            for url in {server.url, reads.server.url}:
+                await set_passwords(url, settings.role_passwords)
             console.print("The database is up to date.")
             await prepare_topic(settings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -46,6 +47,20 @@ def test_whoever_serves_is_watched_and_waits_for_the_migration() -> None:
         assert settings["HEALTH_URL"].endswith("/readyz"), name
     for name in set(services()) - {*SERVICES, "migrate", "import"}:
         assert services()[name]["healthcheck"]["test"], name
+
+
+def test_each_service_logs_in_as_its_own_role_and_only_those_who_look_after_the_database_as_its_owner() -> None:
+    logins = {
+        name: urlsplit(service["environment"]["MYEVENTS_DATABASE_URL"]).username
+        for name, service in services().items()
+        if "MYEVENTS_DATABASE_URL" in (service.get("environment") or {})
+    }
+    owner = dict.fromkeys(("migrate", "import"), "myevents")
+    assert logins == {name: f"myevents_{name}" for name in SERVICES} | owner
+    given = services()["migrate"]["environment"]
+    for name in SERVICES:
+        password = given[f"MYEVENTS_{name.upper()}_PASSWORD"]
+        assert f":{password}@" in services()[name]["environment"]["MYEVENTS_DATABASE_URL"], name
 
 
 def test_booking_waits_for_postgresql_alone() -> None:

@@ -90,6 +90,22 @@ def test_secrets_come_by_reference_alone() -> None:
             assert ("valueFrom" in variable) == (told != "METRICS_PORT"), (name, variable)
 
 
+def test_only_the_migration_is_told_the_owners_login() -> None:
+    for name, pod in pods().items():
+        keys = {
+            variable["name"]: variable["valueFrom"]["secretKeyRef"]["key"]
+            for variable in pod["spec"]["containers"][0]["env"]
+            if "valueFrom" in variable
+        }
+        prefix = "" if name == "migrate" else f"{name}-"
+        assert keys["MYEVENTS_DATABASE_URL"] == f"{prefix}database-url", name
+        assert keys.get("MYEVENTS_READ_DATABASE_URL", f"{prefix}read-database-url") == f"{prefix}read-database-url", (
+            name
+        )
+        passwords = {key for key in keys.values() if key.endswith("-password")}
+        assert passwords == ({f"{service}-password" for service in SERVICES} if name == "migrate" else set()), name
+
+
 def test_each_service_is_probed_where_it_answers_and_has_time_to_end() -> None:
     for name, port in SERVICES.items():
         spec = pods()[name]["spec"]

@@ -115,6 +115,12 @@ class Served:
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
+    def send(self, number: signal.Signals, seconds: float) -> int:
+        """Send a signal and return the exit code; raises `TimeoutExpired` where it still runs after `seconds`."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        return self._process.wait(seconds)
+
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         """Ctrl-C, or another signal, and wait; its exit code."""
         if self._process is None:

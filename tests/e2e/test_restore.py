@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import signal
@@ -13,16 +14,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import quote
 
 import asyncpg
 import pytest
 
+from migrations.passwords import scram_verifier
 from myevents.embedded import EmbeddedPostgres
 from myevents.embedded.account import server_account
 from tests.e2e.served import PROGRAM, environment, served, until
 from tests.e2e.test_surviving import Buyers, bookings_in
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+PASSWORD = "R&D's 100% s3cret:@/?\\x41"
 
 
 class Site:
@@ -30,17 +34,20 @@ class Site:
 
     def __init__(self, home: Path) -> None:
         self.home = home
+        # Whatever people call their directories.
+        self.backups = home / 'R&D\'s 100% "backup"'
         self.account = server_account()
         for script in ("backup.sh", "restore.sh"):
             shutil.copy(SCRIPTS / script, home)
         self._own(home)
         self.store = EmbeddedPostgres(home / "store")
+        self.backup_url = self.store.dsn.replace("postgres@", f"postgres:{quote(PASSWORD, safe='')}@", 1)
 
     def command(self, script: str, *arguments: str) -> subprocess.Popen[str]:
         """Start one of the scripts, as the server's account."""
         return subprocess.Popen(
             ["bash", str(self.home / script), *arguments],
-            env={**os.environ, "POSTGRES_BIN": str(self._programs()), "MYEVENTS_BACKUP_URL": self.store.dsn},
+            env={**os.environ, "POSTGRES_BIN": str(self._programs()), "MYEVENTS_BACKUP_URL": self.backup_url},
             cwd=self.home,
             user=self.account.pw_uid if self.account else None,
             group=self.account.pw_gid if self.account else None,
@@ -60,12 +67,12 @@ class Site:
 
     async def backup(self) -> None:
         """Make a base backup."""
-        await self.run("backup.sh", "base", str(self.home / "backup"))
+        await self.run("backup.sh", "base", str(self.backups))
 
     @contextmanager
     def receiving(self) -> Iterator[None]:
         """The log of the server goes into the backup meanwhile."""
-        process = self.command("backup.sh", "wal", str(self.home / "backup"))
+        process = self.command("backup.sh", "wal", str(self.backups))
         try:
             yield
         finally:
@@ -88,10 +95,13 @@ class Site:
 
     async def restored(self, *moment: str) -> EmbeddedPostgres:
         """The store from the backup, started."""
-        home = self.home / "restored"
+        home, data = self.home / "restored", self.home / "R&D's 100% data"
         home.mkdir()
         self._own(home)
-        await self.run("restore.sh", str(self.home / "backup"), str(home / "data"), *moment)
+        data.mkdir()
+        self._own(data)
+        await self.run("restore.sh", str(self.backups), str(data), *moment)
+        data.rename(home / "data")
         server = EmbeddedPostgres(home)
         await server.start()
         return server
@@ -209,7 +219,7 @@ async def test_a_lost_machine_costs_no_booking_that_the_backup_had_received(site
 
 async def test_old_backups_go_and_what_the_kept_ones_need_stays(site: Site) -> None:
     await site.store.start()
-    backup = site.home / "backup"
+    backup = site.backups
     connection = await asyncpg.connect(site.store.dsn)
     await connection.execute("create table pieces (number int)")
     with site.receiving():
@@ -235,6 +245,49 @@ async def test_old_backups_go_and_what_the_kept_ones_need_stays(site: Site) -> N
         await connection.close()
     finally:
         await server.stop()
+
+
+def arguments_of_all() -> dict[str, str]:
+    """The arguments of every process that there is, as anybody on the machine can see them, by process."""
+    found = {}
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found[process.parent.name] = process.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    return found
+
+
+@pytest.mark.parametrize("where", ["user", "parameter"])
+async def test_the_password_of_the_backup_lets_it_in_and_is_in_no_process_list(site: Site, where: str) -> None:
+    await site.store.start()
+    owner = await asyncpg.connect(site.store.dsn)
+    await owner.execute(f"create role backup login replication password '{scram_verifier(PASSWORD)}'")
+    access = site.home / "store" / "data" / "pg_hba.conf"
+    access.write_text("local all postgres trust\nlocal replication backup scram-sha-256\n")
+    await owner.execute("select pg_reload_conf()")
+    sockets = site.store.dsn.partition("host=")[2]
+    site.backup_url = {
+        "user": f"postgresql://backup:{quote(PASSWORD, safe='')}@/postgres?host={sockets}",
+        "parameter": f"postgresql://backup@/postgres?pass%77ord={quote(PASSWORD, safe='')}&host={sockets}",
+    }[where]
+    seen: dict[str, str] = {}
+
+    async def look() -> None:
+        while True:
+            seen.update(arguments_of_all())
+            await asyncio.sleep(0.02)
+
+    looking = asyncio.create_task(look())
+    with site.receiving():
+        await until(lambda: owner.fetchval("select active from pg_replication_slots"))
+        await site.backup()
+        await until(lambda: owner.fetchval("select 1 from pg_stat_replication where usename = 'backup'"))
+        seen.update(arguments_of_all())
+    looking.cancel()
+    await owner.close()
+    await site.store.stop()
+    started = [arguments for arguments in seen.values() if "pg_receivewal" in arguments or "pg_basebackup" in arguments]
+    assert len(started) >= 2
+    assert not [arguments for arguments in seen.values() if "s3cret" in arguments]
 
 
 async def bookings_are(dsn: str, event: str, expected: set[str]) -> bool:

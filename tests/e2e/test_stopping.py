@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
@@ -191,6 +192,18 @@ async def test_a_service_whose_own_embedded_database_hangs_is_gone_all_the_same(
             await stopped(service, signal.SIGTERM)
     # It was told to stop, and does once it is let go.
     await until(_gone(directory / "postgres" / "data" / "postmaster.pid"))
+
+
+async def test_a_service_under_nohup_goes_on_when_the_terminal_closes(directory: Path, database_url: str) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with served(database_url, directory, "command") as service:
+            await service.start()
+            with pytest.raises(subprocess.TimeoutExpired):
+                await asyncio.to_thread(service.send, signal.SIGHUP, 2)
+            await stopped(service, signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def _gone(file: Path) -> Callable[[], Awaitable[bool]]:

@@ -56,7 +56,7 @@ class Buyers:
                 if answer.status_code == 503:
                     await asyncio.sleep(0.05)
                     continue
-                assert answer.status_code == 201, answer.text
+                assert answer.status_code == 201, f"{key}: {answer.text}"
                 self.acknowledged[key] = answer.json()["id"]
                 number += 1
 

@@ -48,4 +48,4 @@ def _differences(connection: sa.Connection) -> list[object]:
 
 
 def _ours(_object: object, name: str | None, kind: str, _reflected: bool, _other: object) -> bool:
-    return not (kind == "table" and name == "alembic_version")
+    return not (kind == "table" and name in ("alembic_version", "schema_revision"))

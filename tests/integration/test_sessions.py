@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 
 import migrations.run
-from myevents.databases import connections
+from myevents.databases import Server, connections
 from myevents.store import open_pool
 from schema.sessions import SESSION_SETTINGS
 
@@ -66,7 +66,7 @@ async def test_sessions_of_services_set_what_they_rely_on(database_url: str, sta
     await stranger.close()
     pool = await open_pool(url, size=1)
     stack.push_async_callback(pool.close)
-    watched = await stack.enter_async_context(connections(url, size=1))
+    watched = await stack.enter_async_context(connections(Server(url=url, setting="MYEVENTS_DATABASE_URL"), size=1))
     for each in (pool, watched):
         rows = await each.fetch(SETTINGS, list(_expected()))
         assert {row[0]: row[1] for row in rows} == _expected()

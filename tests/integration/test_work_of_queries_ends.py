@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from myevents.cache.memory import MemoryCache
-from myevents.databases import query_connections
+from myevents.databases import Server, query_connections
 from myevents.store import open_pool
 from query.answers import Answers, Question
 from query.position import Position
@@ -63,7 +63,8 @@ async def test_a_statement_that_nobody_waits_for_is_stopped_on_the_server(
 
 
 async def test_the_server_itself_ends_a_statement_of_queries_after_a_while(database_url: str) -> None:
-    async with query_connections(database_url, name="queries") as queries:
+    server = Server(url=database_url, setting="MYEVENTS_DATABASE_URL")
+    async with query_connections(server, name="queries") as queries:
         with pytest.raises(asyncpg.QueryCanceledError):
             await queries.fetch(SLEEP)
 
