@@ -10,6 +10,7 @@ import strawberry
 from msgspec.structs import replace
 
 from myevents.model_status import ModelStatus
+from myevents.search.highlights import HighlightBudget
 from myevents.search.port import SearchBuilds
 from query import filters
 from query.graphql import inputs as i
@@ -22,13 +23,14 @@ from schema import read_tables, values
 
 
 class Context:
-    """What a request brings: the reads, the position to wait for, and who asks."""
+    """What a request brings: the reads, the position to wait for, who asks, and what highlights may cost."""
 
     def __init__(self, *, reads: Reads, search: SearchBuilds, position: Position, viewer: str | None) -> None:
         self.reads = reads
         self.search = search
         self.position = position
         self.whoever = viewer
+        self.highlight_budget = HighlightBudget()
 
     @property
     def signed_in(self) -> bool:
