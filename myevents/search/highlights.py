@@ -27,6 +27,9 @@ REQUEST_CHARACTERS: Final = 200_000
 _SHORT: Final = 300
 """Characters of a text whose words are remembered."""
 
+_SHORT_WORD: Final = 20
+"""Characters of a word whose folded form is remembered: a text has the same ones over and over."""
+
 # What is joined is looked at whole first, then in its parts; marks may follow their letter.
 _WORD: Final = re.compile(rf"[{CJK}]|(?:[^\W_{CJK}]|[\u0300-\u036f])+[+#]*")
 
@@ -70,16 +73,20 @@ class _Matcher:
     def __init__(self, asked: Asked, forgiving: bool) -> None:
         self._exact = frozenset(asked.words).union(*asked.phrases)
         self._beginning = asked.words[-1] if asked.open_ended and asked.words else None
-        fuzzy = [(word, forgiven(word)) for word in asked.words] if forgiving else []
-        self._fuzzy = [(word, errors) for word, errors in fuzzy if errors]
+        # By the lengths of the words that may be near: most words of a text are compared with none.
+        self._fuzzy: dict[int, list[tuple[str, int]]] = {}
+        for wanted in asked.words if forgiving else ():
+            errors = forgiven(wanted)
+            for length in range(len(wanted) - errors, len(wanted) + errors + 1) if errors else ():
+                self._fuzzy.setdefault(length, []).append((wanted, errors))
 
     def matches(self, word: str) -> bool:
         """Return whether `word` is marked."""
         if word in self._exact or (self._beginning is not None and word.startswith(self._beginning)):
             return True
         return any(
-            abs(len(word) - len(wanted)) <= errors and OSA.distance(word, wanted, score_cutoff=errors) <= errors
-            for wanted, errors in self._fuzzy
+            OSA.distance(word, wanted, score_cutoff=errors) <= errors
+            for wanted, errors in self._fuzzy.get(len(word), ())
         )
 
 
@@ -106,12 +113,19 @@ def _words_in(text: str) -> Iterator[_Word]:
 
 def _joined(text: str) -> Iterator[_Word]:
     for match in JOINED.finditer(text):
-        yield "".join(re.findall(r"\w+", fold(match[0])))[:WORD_CHARACTERS], *match.span()
+        yield "".join(re.findall(r"\w+", fold(match[0], most=2 * WORD_CHARACTERS)))[:WORD_CHARACTERS], *match.span()
 
 
 def _single(text: str) -> Iterator[_Word]:
     for match in _WORD.finditer(text):
-        yield fold(match[0])[:WORD_CHARACTERS], *match.span()
+        word = match[0]
+        folded = _fold_short(word) if len(word) <= _SHORT_WORD else fold(word, most=WORD_CHARACTERS)
+        yield folded, *match.span()
+
+
+@lru_cache(maxsize=8192)
+def _fold_short(word: str) -> str:
+    return fold(word, most=WORD_CHARACTERS)
 
 
 @lru_cache(maxsize=4096)
