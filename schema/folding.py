@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from itertools import filterfalse
 from typing import Final
 
 # Letters that Unicode does not take apart, as their ASCII spelling (case-folded).
@@ -44,4 +45,4 @@ def fold(text: str, *, most: int | None = None) -> str:
 
 
 def _without_marks(text: str) -> str:
-    return "".join(c for c in text if not unicodedata.combining(c))
+    return "".join(filterfalse(unicodedata.combining, text))

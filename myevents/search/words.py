@@ -50,9 +50,9 @@ class Asked(Struct, frozen=True):
         return not self.words and not self.phrases
 
 
-def words(text: str, *, most: int | None = None) -> list[str]:
-    """The folded words of `text`, in order, the first `most` of them."""
-    return _split(_fold(text), most)
+def words(text: str) -> list[str]:
+    """The folded words of `text`, in order."""
+    return _split(fold(text))
 
 
 def indexed(text: str) -> str:
@@ -68,9 +68,9 @@ def indexed(text: str) -> str:
 
 def asked(text: str) -> Asked:
     """What `text` asks for; of it are taken `MOST` words and as many phrases, of these `PHRASE_WORDS` words each."""
-    quoted = (words(piece, most=PHRASE_WORDS) for piece in _QUOTED.findall(text))
+    quoted = (_split(_fold(piece), PHRASE_WORDS) for piece in _QUOTED.findall(text))
     phrases = tuple(tuple(found) for found in quoted if found)
-    single = words(_QUOTED.sub(" ", text), most=MOST)
+    single = _split(_fold(_QUOTED.sub(" ", text)), MOST)
     return Asked(tuple(single), phrases[:MOST], not text.rstrip().endswith('"'))
 
 
