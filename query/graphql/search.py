@@ -14,11 +14,12 @@ from msgspec import Struct
 from myevents.errors import ErrorCode, Refused
 from myevents.graphql_limits import at_most
 from myevents.search import port
-from myevents.search.highlights import highlights
+from myevents.search.highlights import HighlightBudget, highlights
 from myevents.search.weights import FIELDS
 from myevents.search.words import Asked, asked
 from query.graphql import inputs as i
 from query.graphql import types as t
+from query.graphql.highlighting import highlight_long_texts
 from query.graphql.types import Info
 from query.paging import MOST, Window, scope_of
 
@@ -50,21 +51,27 @@ class Searched(Struct, frozen=True, kw_only=True):
     query: port.SearchQuery
     page: port.SearchPage
     asked: Asked
+    budget: HighlightBudget
 
 
 @strawberry.type(description="Full-text search: all words, typing errors forgiven, the last word as a prefix")
 class SearchHit:
     searched: strawberry.Private[Searched]
     hit: strawberry.Private[port.Hit]
+    highlighted: strawberry.Private[list[str] | None]
     score: float
     event: t.Event
 
     @strawberry.field(  # type: ignore[untyped-decorator]
-        description="Matching pieces with <em> marks, all else escaped", metadata=at_most(len(FIELDS))
+        description="Matching pieces with <em> marks, all else escaped. A request looks through 200,000 characters:"
+        " texts beyond them, long descriptions first, have none",
+        metadata=at_most(len(FIELDS)),
     )
     def highlights(self) -> list[str]:
+        if self.highlighted is not None:
+            return self.highlighted
         searched = self.searched
-        return highlights(self.hit.event, searched.asked, forgiving=searched.page.forgiving)
+        return highlights(self.hit.event, searched.asked, forgiving=searched.page.forgiving, budget=searched.budget)
 
 
 @strawberry.type
@@ -155,10 +162,12 @@ class Searches:
         )
         index = await _index(info)
         page = await _answered(index.search(query))
-        searched = Searched(index=index, query=query, page=page, asked=asked(text))
+        budget = info.context.highlight_budget
+        searched = Searched(index=index, query=query, page=page, asked=asked(text), budget=budget)
+        ahead = await highlight_long_texts(page, searched.asked, budget, info._raw_info)
         nodes = [
-            SearchHit(searched=searched, hit=hit, score=hit.score, event=event)
-            for hit in page.hits
+            SearchHit(searched=searched, hit=hit, highlighted=pieces, score=hit.score, event=event)
+            for hit, pieces in zip(page.hits, ahead, strict=True)
             if (event := t.made_of(info, "Search", hit.event, t.Event.of)) is not None
         ]
         edges = [SearchEdge(make_cursor=partial(cursors.make, scope, node.hit.sort), node=node) for node in nodes]

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from myevents.graphql_limits import at_most
 from myevents.model_status import ModelStatus
+from myevents.search.highlights import HighlightBudget
 from myevents.search.port import SearchBuilds
 from query import filters
 from query.graphql import inputs as i
@@ -32,13 +33,14 @@ MINUTES_LIMIT: Final = 2**31 - 1
 
 
 class Context:
-    """What a request brings: the reads, the position to wait for, and who asks."""
+    """What a request brings: the reads, the position to wait for, who asks, and what highlights may cost."""
 
     def __init__(self, *, reads: Reads, search: SearchBuilds, position: Position, viewer: str | None) -> None:
         self.reads = reads
         self.search = search
         self.position = position
         self.whoever = viewer
+        self.highlight_budget = HighlightBudget()
 
     @property
     def signed_in(self) -> bool:

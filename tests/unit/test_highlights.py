@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from myevents.search.highlights import LONGEST, highlights
+from myevents.search.highlights import LONGEST, HighlightBudget, highlights
 from myevents.search.words import asked, words
 from tests.search_corpus import an_event_row
 
@@ -60,3 +60,26 @@ def test_without_its_marks_a_piece_is_harmless(name: str, text: str) -> None:
 def test_words_are_the_same_however_they_are_cased(text: str) -> None:
     assert words(text) == words(" ".join(words(text)))
     assert words(text.upper()) == words(text.upper().lower())
+
+
+def test_what_stands_far_behind_the_first_match_is_not_looked_through() -> None:
+    row = an_event_row("A", description="needle hay needle " + "hay " * 100 + "needle")
+    [piece] = highlights(row, asked("needle"), forgiving=False)
+    assert piece.startswith("<em>needle</em> hay <em>needle</em> hay")
+    assert piece.count("<em>") == 2
+
+
+def test_a_word_longer_than_those_in_the_index_is_marked_where_its_beginning_is_found() -> None:
+    row = an_event_row("x" * 100)
+    assert highlights(row, asked("x" * 100), forgiving=False) == [f"<em>{'x' * 100}</em>"]
+
+
+def test_a_word_that_begins_within_a_joined_one_is_not_shown_twice() -> None:
+    assert highlights(an_event_row("a.b+"), asked("ab b+"), forgiving=False) == ["<em>a.b</em>+"]
+
+
+def test_hits_share_a_budget_and_short_texts_are_marked_after_a_long_one_has_no_room() -> None:
+    row = an_event_row("Needle", topics=("needle",), description="needle " * 100)
+    budget = HighlightBudget(3 * len("NeedleneedleJanuary 2020") + len(row.description or ""))
+    pieces = [len(highlights(row, asked("needle"), forgiving=False, budget=budget)) for _ in range(4)]
+    assert pieces == [3, 2, 2, 0]

@@ -42,7 +42,7 @@ class Bulk:
 
     async def put(self, puts: Iterator[Put]) -> None:
         """Put all in that are not older than what is there; raises `SearchUnavailable` or `RowRefused`."""
-        pieces = _pieces(puts)
+        pieces = _Pieces(puts)
         workers = [asyncio.create_task(self._work(pieces)) for _ in range(_AT_ONCE)]
         try:
             await asyncio.gather(*workers)
@@ -51,8 +51,8 @@ class Bulk:
                 worker.cancel()
             await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _work(self, pieces: Iterator[list[_Line]]) -> None:
-        for piece in pieces:
+    async def _work(self, pieces: _Pieces) -> None:
+        while piece := await pieces.next():
             await self._send(piece)
 
     async def _send(self, piece: list[_Line]) -> None:
@@ -82,6 +82,19 @@ class Bulk:
             patient=True,
         )
         return _to_send_again(piece, answer.items) if answer.errors else []
+
+
+class _Pieces:
+    """Makes the pieces, one at a time, off the event loop: the words of a piece's texts take long to find."""
+
+    def __init__(self, puts: Iterator[Put]) -> None:
+        self._pieces = _pieces(puts)
+        self._making = asyncio.Lock()
+
+    async def next(self) -> list[_Line]:
+        """Return the next piece, an empty one after the last."""
+        async with self._making:
+            return await asyncio.to_thread(next, self._pieces, [])
 
 
 class _Line(Struct, frozen=True):

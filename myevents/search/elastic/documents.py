@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
 from myevents.search.text import searched
+from myevents.search.text_cache import indexed_once
 from myevents.search.weights import FIELDS, FORGIVING
-from myevents.search.words import indexed, words
+from myevents.search.words import words
 from schema.read_models import EventRow, LocationRow
 
 VERSION: Final = 1
@@ -91,7 +93,7 @@ def version_of(row: EventRow) -> int:
 
 def event_document(row: EventRow) -> dict[str, Any]:
     """The document of an event."""
-    texts = {field: indexed(text) for field, text in searched(row).items()}
+    texts = {field: indexed_once(text) for field, text in searched(row).items()}
     document: dict[str, Any] = {
         "id": row.id,
         "kind": "event",
@@ -117,8 +119,8 @@ def event_document(row: EventRow) -> dict[str, Any]:
 
 def pairs(text: str) -> list[str]:
     """Each letter with the one after it, in digits: a piece of the text is a phrase of these, whatever is in it."""
-    codes = [f"{ord(letter):x}" for letter in text]
-    return [f"{one}.{other}" for one, other in zip(codes, [*codes[1:], ""], strict=True)]
+    found = [f"{ord(one):x}.{ord(other):x}" for one, other in pairwise(text)]
+    return [*found, f"{ord(text[-1]):x}."] if text else found
 
 
 def microseconds(time: datetime) -> int:

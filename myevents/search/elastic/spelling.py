@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final, TypeVar
@@ -50,24 +51,30 @@ class Spelling:
     async def _bettered(self, words: Sequence[str]) -> dict[str, str]:
         """Of each word the nearest there is, of these the most frequent."""
         answer = await self._ask({word: _neighbours(word) for word in words}, _Near)
-        bettered = {}
-        for word in words:
-            counts = Counter[str]()
-            for field in SPELLED:
-                for bucket in getattr(answer.aggregations[word], field).buckets:
-                    counts[bucket.key] += bucket.doc_count
-            errors = forgiven(word)
-            near = [(OSA.distance(word, known, score_cutoff=errors), -count, known) for known, count in counts.items()]
-            distance, _, nearest = min(near, default=(errors + 1, 0, ""))
-            if distance <= errors:
-                bettered[word] = nearest
-        return bettered
+        # Each of 20 words may have 30,000 to be compared with.
+        return await asyncio.to_thread(_nearest, words, answer.aggregations)
 
     async def _ask(self, aggregations: dict[str, Any], kind: type[Answer]) -> Answer:
         body = {"query": {"bool": {"filter": PUBLISHED}}, "size": 0, "track_total_hits": False, "aggs": aggregations}
         return await self._cluster.ask(
             lambda client: client.search(index=self._target, body=body, allow_partial_search_results=False), kind
         )
+
+
+def _nearest(words: Sequence[str], found: dict[str, _Words]) -> dict[str, str]:
+    """Return the nearest spelling of each word that has one, of several the most frequent."""
+    bettered = {}
+    for word in words:
+        counts = Counter[str]()
+        for field in SPELLED:
+            for bucket in getattr(found[word], field).buckets:
+                counts[bucket.key] += bucket.doc_count
+        errors = forgiven(word)
+        near = [(OSA.distance(word, known, score_cutoff=errors), -count, known) for known, count in counts.items()]
+        distance, _, nearest = min(near, default=(errors + 1, 0, ""))
+        if distance <= errors:
+            bettered[word] = nearest
+    return bettered
 
 
 def _neighbours(word: str) -> dict[str, Any]:

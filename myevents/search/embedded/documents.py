@@ -9,8 +9,9 @@ import msgspec
 import tantivy
 
 from myevents.search.text import searched
+from myevents.search.text_cache import indexed_once
 from myevents.search.weights import FIELDS
-from myevents.search.words import indexed, words
+from myevents.search.words import words
 from schema.ids import uuid_of
 from schema.read_models import EventRow, LocationRow
 
@@ -53,7 +54,7 @@ def event_document(row: EventRow) -> tantivy.Document:
     """The document of an event."""
     document = _document(row.id, "event", msgspec.json.encode(row))
     for field, text in searched(row).items():
-        document.add_text(field, indexed(text))
+        document.add_text(field, indexed_once(text))
     document.add_text("status", row.status)
     document.add_text("name_folded", row.name_folded)
     document.add_text("name_words", " ".join(words(row.name)))

@@ -1,0 +1,59 @@
+"""Highlights of a page of hits: within a budget of the request, and off the event loop where texts are long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, Final
+
+from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, SelectionSetNode
+
+from myevents.search.highlights import HighlightBudget, highlights
+from myevents.search.port import SearchPage
+from myevents.search.words import Asked
+from schema.read_models import EventRow
+
+LOOP_CHARACTERS: Final = 4000
+"""Characters of the texts of a page that are looked through on the event loop; longer ones keep a thread busy."""
+
+# One for all requests: more would share the interpreter with each other, and leave the event loop less of it.
+_THREAD: Final = ThreadPoolExecutor(1, thread_name_prefix="highlights")
+
+
+async def highlight_long_texts(
+    page: SearchPage, asked: Asked, budget: HighlightBudget, info: GraphQLResolveInfo[Any]
+) -> Sequence[list[str] | None]:
+    """Return the highlights of each hit, each None where they are not asked for or soon found when they are."""
+    rows = [hit.event for hit in page.hits]
+    if sum(map(_characters, rows)) <= LOOP_CHARACTERS or not _selects(info, "highlights"):
+        return [None] * len(rows)
+    work = partial(_highlight, rows, asked, page.forgiving, budget)
+    return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
+
+
+def _highlight(rows: Sequence[EventRow], asked: Asked, forgiving: bool, budget: HighlightBudget) -> list[list[str]]:
+    return [highlights(row, asked, forgiving=forgiving, budget=budget) for row in rows]
+
+
+def _characters(row: EventRow) -> int:
+    """Return about how many characters are looked through for the highlights of an event."""
+    return len(row.name) + sum(map(len, row.topics)) + len(row.description or "")
+
+
+def _selects(info: GraphQLResolveInfo[Any], name: str) -> bool:
+    """Return whether a field of that name may be selected under this one; each fragment is looked at once."""
+    waiting: list[SelectionSetNode | None] = [node.selection_set for node in info.field_nodes]
+    spread = set[str]()
+    while waiting:
+        selected = waiting.pop()
+        for selection in selected.selections if selected is not None else ():
+            if isinstance(selection, FieldNode) and selection.name.value == name:
+                return True
+            if not isinstance(selection, FragmentSpreadNode):
+                waiting.append(getattr(selection, "selection_set", None))
+            elif selection.name.value not in spread:
+                spread.add(selection.name.value)
+                waiting.append(info.fragments[selection.name.value].selection_set)
+    return False
