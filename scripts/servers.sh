@@ -6,8 +6,9 @@
 #   servers.sh down [...]
 # State lies in $SERVERS_DIR (default .servers), programs in $SERVERS_CACHE (default ~/.cache/myevents-servers), where
 # other checkouts find them. $KAFKA_PORT, $ELASTICSEARCH_PORT, $REDIS_PORT and $POSTGRES_PORT let several sets run
-# beside each other. $ELASTICSEARCH_PASSWORD lets only the user events in, to indexes alone, over TLS; the certificate is in
-# config/tls. Needs java 17+ and mvn for the first two; Redis and PostgreSQL are installed where they lack.
+# beside each other. $POSTGRES_TIMEZONE is the time zone of PostgreSQL's sessions. $ELASTICSEARCH_PASSWORD lets only the
+# user events in, to indexes alone, over TLS; the certificate is in config/tls. Needs java 17+ and mvn for the first two;
+# Redis and PostgreSQL are installed where they lack.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 DIR=${SERVERS_DIR:-$PWD/.servers}
@@ -149,7 +150,7 @@ up_postgres() {
   bin=$(postgres_programs)
   [ -d "$own/data" ] || as_user "$own" "$bin/initdb" -D "$own/data" -U postgres -A trust -E UTF8 > "$own/initdb.log"
   as_user "$own" "$bin/pg_ctl" -D "$own/data" -l "$own/log" -w \
-    -o "-p $POSTGRES_PORT -h 127.0.0.1 -k $own -c max_connections=300" start > /dev/null < /dev/null
+    -o "-p $POSTGRES_PORT -h 127.0.0.1 -k $own -c max_connections=300${POSTGRES_TIMEZONE:+ -c timezone=$POSTGRES_TIMEZONE}" start > /dev/null < /dev/null
 }
 
 down() { # name
@@ -176,5 +177,5 @@ case $act in
       "MYEVENTS_TEST_DATABASE_URL=postgresql://postgres@127.0.0.1:$POSTGRES_PORT/postgres"
     ;;
   down) for each in ${*:-$ALL}; do down "$each"; done ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+  *) sed -n '2,11p' "$0"; exit 2 ;;
 esac
