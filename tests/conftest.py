@@ -25,6 +25,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs these in the background has all that they start ignore Ctrl-C, which some tests send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What else runs on the machine says how long an example takes, and CI's profile of Hypothesis has no deadline either.
+settings.register_profile("usual", settings(), deadline=None)
+settings.load_profile("usual")
 if SOAK_SEED:
     settings.register_profile("soak", max_examples=cases(100), deadline=None, derandomize=False, print_blob=True)
     settings.load_profile("soak")
