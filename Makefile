@@ -1,5 +1,5 @@
 # Tests wait more than they compute, so that more of them than there are cores run side by side.
-WORKERS ?= 4
+WORKERS ?= 3
 PYTEST = .venv/bin/python -m pytest -q --sentences -n $(WORKERS) --dist loadgroup
 
 .PHONY: run test check lint soak bench servers servers-down lock
