@@ -1,4 +1,8 @@
-.PHONY: run test lint bench servers servers-down lock
+# Tests wait more than they compute, so that more of them than there are cores run side by side.
+WORKERS ?= 3
+PYTEST = .venv/bin/python -m pytest -q --sentences -n $(WORKERS) --dist loadgroup
+
+.PHONY: run test check lint soak bench servers servers-down lock
 
 run:
 	@scripts/setup.sh run
@@ -6,14 +10,23 @@ run:
 
 test:
 	@scripts/setup.sh dev
-	.venv/bin/python -m pytest -q
+	$(PYTEST) $(TESTS)
+
+# Style, types, import rules and unit tests, in less than a minute.
+check:
+	@scripts/setup.sh dev
+	@scripts/check.sh
 
 lint:
 	@scripts/setup.sh dev
-	.venv/bin/ruff check .
-	.venv/bin/ruff format --check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports
+	@scripts/check.sh style types imports
+
+# Many times more random cases than `make test` tries, from a seed that is new each time.
+soak:
+	@scripts/setup.sh dev
+	@seed=$(SEED); seed=$${seed:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; \
+	echo "Seed $$seed: \`make soak SEED=$$seed\` tries the same cases again."; \
+	MYEVENTS_TEST_SOAK_SEED=$$seed $(PYTEST) -m random_cases --hypothesis-seed=$$seed $(TESTS)
 
 bench:
 	@scripts/setup.sh dev

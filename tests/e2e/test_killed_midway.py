@@ -126,9 +126,8 @@ def conferences() -> Counter[tuple[str, str]]:
 
 
 async def test_a_killed_import_goes_on_and_every_conference_is_there_once(
-    database_url: str, tmp_path: Path, begin: Callable[..., Command]
+    database_url: str, tmp_path: Path, begin: Callable[..., Command], chance: random.Random
 ) -> None:
-    chance = random.Random()
     connection = await asyncpg.connect(database_url)
     facts, kills = 0, 0
     for _ in range(KILLS):
@@ -179,9 +178,8 @@ async def looked_at(service: Served, event: str) -> AsyncIterator[list[int]]:
 
 
 async def test_a_killed_rebuild_goes_on_while_the_live_model_serves(
-    database_url: str, tmp_path: Path, begin: Callable[..., Command]
+    database_url: str, tmp_path: Path, begin: Callable[..., Command], chance: random.Random
 ) -> None:
-    chance = random.Random()
     await imported(database_url, SAMPLE.read_bytes().splitlines())
     owner = await asyncpg.connect(database_url)
     await owner.execute(_BOOK_ALL, BOOKINGS_EACH)

@@ -14,12 +14,13 @@ from projector.run import Projector
 from projector.verify import verify
 from schema.tables import PARTITIONS
 from tests.command_side import an_event, command_side, seats_in_log
+from tests.random_cases import seeds
 
 PROCESSES = 8
 EVENTS = 8
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 async def test_all_seats_are_sold_and_none_twice(database_url: str, seed: int) -> None:
     async with command_side(database_url) as service:
         events = [await an_event(service, capacity=1000) for _ in range(EVENTS)]

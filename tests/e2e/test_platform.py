@@ -16,9 +16,12 @@ from tests.platform.faults import How, lose
 from tests.platform.load import Load
 from tests.platform.platform import SAMPLE, Platform
 
-pytestmark = pytest.mark.skipif(
-    "MYEVENTS_TEST_LOG_URL" not in os.environ, reason="needs Kafka, Elasticsearch, Redis: MYEVENTS_TEST_*_URL"
-)
+pytestmark = [
+    pytest.mark.xdist_group("platform"),  # all of them on the one that the module starts
+    pytest.mark.skipif(
+        "MYEVENTS_TEST_LOG_URL" not in os.environ, reason="needs Kafka, Elasticsearch, Redis: MYEVENTS_TEST_*_URL"
+    ),
+]
 
 AWAY: Final = 4.0
 """Seconds that a part is away; `python -m benchmarks.losing` takes longer, and tells what it costs."""

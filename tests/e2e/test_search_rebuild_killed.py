@@ -22,7 +22,11 @@ __all__ = ["begin"]
 
 
 async def test_a_rebuild_killed_again_and_again_comes_to_the_same_index(
-    database_url: str, begin: Callable[..., Command], stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+    database_url: str,
+    begin: Callable[..., Command],
+    stack: AsyncExitStack,
+    monkeypatch: pytest.MonkeyPatch,
+    chance: random.Random,
 ) -> None:
     url = await stack.enter_async_context(search_url_of_its_own())
     monkeypatch.setenv("MYEVENTS_SEARCH_URL", url)
@@ -32,7 +36,6 @@ async def test_a_rebuild_killed_again_and_again_comes_to_the_same_index(
     await side.projector.catch_up()
     live = await side.builds.live()
     before = await all_events(live)
-    chance = random.Random()
     for _ in range(6):
         rebuilding = begin("rebuild", "search")
         end = asyncio.get_running_loop().time() + chance.uniform(1, 3)

@@ -23,6 +23,7 @@ from tests.command_side import (
     online_event,
     seats_in_log,
 )
+from tests.random_cases import seeds
 
 
 async def test_the_last_seat_goes_to_one_of_two_buyers(database_url: str) -> None:
@@ -34,7 +35,7 @@ async def test_the_last_seat_goes_to_one_of_two_buyers(database_url: str) -> Non
     assert await seats_in_log(database_url, event) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 async def test_several_writers_sell_all_seats_and_no_more(database_url: str, seed: int) -> None:
     chance = random.Random(seed)
     async with command_side(database_url) as one, command_side(database_url) as other:

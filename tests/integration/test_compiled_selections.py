@@ -23,6 +23,7 @@ from query.reads import Reads
 from query.sources import Sources
 from schema.read_models import EventRow, TicketTypeRow
 from schema.values import Hall, Money
+from tests.random_cases import cases
 from tests.search_corpus import conferences
 
 KINDS: dict[str, Any] = dict(schema._schema.type_map)
@@ -91,7 +92,7 @@ async def answered(builds: EmbeddedBuilds, query: str, executor: type | None) ->
 
 
 @given(selection=selections("SearchHit"))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=cases(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_selection_gives_the_same_answer(index: EmbeddedBuilds, selection: str) -> None:
     nodes = f"nodes {{ {selection} x: score @skip(if: $yes) }}"
     query = f'query($yes: Boolean!) {{ searchEvents(search: "ruby", first: 8) {{ {nodes} }} }}'

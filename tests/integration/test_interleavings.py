@@ -20,6 +20,7 @@ from projector.verify import verify
 from schema.facts import RecordedFact, UnreadableFact
 from schema.tables import PARTITIONS
 from tests.conftest import in_database
+from tests.random_cases import cases
 from tests.wishes import BEGINNINGS, COMMANDS, live_through
 
 Turn = tuple[int, int, int]
@@ -71,7 +72,9 @@ TURNS: st.SearchStrategy[list[Turn]] = st.lists(
 @given(
     beginning=BEGINNINGS, commands=st.lists(COMMANDS, min_size=30, max_size=80), turns=TURNS, batch=st.integers(1, 6)
 )
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=cases(25), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 def test_rows_equal_the_log_at_every_step_of_every_interleaving(
     postgres_url: str,
     template: str,

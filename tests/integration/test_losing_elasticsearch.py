@@ -21,6 +21,8 @@ from tests.search_corpus import conferences, plainly_found
 
 __all__ = ["private_elasticsearch"]
 
+pytestmark = pytest.mark.xdist_group("losing Elasticsearch")  # all of them on the one that the module starts
+
 
 @pytest.fixture
 def address(private_elasticsearch: PrivateElasticsearch, database_url: str) -> Address:

@@ -26,6 +26,7 @@ from schema.tables import PARTITIONS
 from tests.command_side import ANN, an_event, command_side
 from tests.conftest import in_database
 from tests.query_side import AFRESH, QuerySide, query_side
+from tests.random_cases import cases
 
 Way = Literal["event", "list", "rest", "rest list"]
 
@@ -68,7 +69,9 @@ STEPS = st.lists(
 
 
 @given(steps=STEPS, noticing=st.booleans())
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=cases(15), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 def test_no_answer_is_older_than_the_position_or_than_one_before(
     postgres_url: str, template: str, steps: Sequence[Sequence[Book | Follow | Ask]], noticing: bool
 ) -> None:

@@ -17,6 +17,7 @@ from projector.verify import verify
 from schema.tables import PARTITIONS
 from tests.command_side import ANN, BEN, a_location, an_event, book, booking_id, command_side
 from tests.integration.nonsense import append_nonsense
+from tests.random_cases import seeds
 
 
 async def a_busy_day(service: CommandService, chance: random.Random) -> None:
@@ -56,7 +57,7 @@ async def a_busy_day(service: CommandService, chance: random.Random) -> None:
             continue
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", seeds(4))
 async def test_read_models_equal_a_fold_of_the_log(database_url: str, seed: int) -> None:
     pool = await open_pool(database_url, size=12)
     log = StoreLog(pool, PARTITIONS)

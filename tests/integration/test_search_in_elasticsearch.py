@@ -30,6 +30,7 @@ from tests.e2e.served import until
 from tests.elastic import search_url_of_its_own
 from tests.integration.test_projector import a_busy_day
 from tests.integration.test_search_projector import Side, search_side
+from tests.random_cases import seeds
 from tests.search_corpus import all_events, an_event_row, conferences
 
 
@@ -83,7 +84,7 @@ async def test_of_two_that_write_at_once_one_is_told_so(other: SearchIndex, addr
     await builds.close()
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", seeds(6))
 async def test_what_several_write_without_a_lock_equals_a_fold_of_the_log(
     database_url: str, side: Side, address: Address, stack: AsyncExitStack, seed: int
 ) -> None:

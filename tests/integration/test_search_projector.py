@@ -30,6 +30,7 @@ from tests.command_side import ANN, a_location, an_event, book, command_side
 from tests.elastic import search_url_of_its_own
 from tests.integration.nonsense import append_nonsense
 from tests.integration.test_projector import a_busy_day
+from tests.random_cases import seeds
 from tests.search_corpus import all_events
 
 Opened = Callable[[], SearchBuilds]
@@ -73,7 +74,7 @@ async def side(database_url: str, opened: Opened, stack: AsyncExitStack) -> Side
     return await search_side(database_url, opened(), stack)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", seeds(3))
 async def test_the_index_equals_a_fold_of_the_log(database_url: str, side: Side, seed: int) -> None:
     following = asyncio.create_task(side.projector.run())
     async with command_side(database_url) as service:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from myevents.log.placing import NEAR, Placing
+from tests.random_cases import cases
 
 MANY = 50 * NEAR
 
@@ -52,7 +53,7 @@ def test_a_record_that_is_no_fact_means_reading_all() -> None:
 _ranges = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=12)
 
 
-@settings(max_examples=300)
+@settings(max_examples=cases(300))
 @given(_ranges, st.integers(0, 50 * NEAR), st.integers(0, 60 * NEAR))
 def test_reading_on_from_the_place_comes_by_the_fact_unless_it_is_lost(
     ranges: list[tuple[int, int]], after: int, guess: int
