@@ -61,6 +61,8 @@ _LOST: Final = (
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
+    # A server that takes no writes, as in a failover, is no fault of any command.
+    asyncpg.ReadOnlySQLTransactionError,
 )
 
 

@@ -25,6 +25,8 @@ class Context(Struct, frozen=True, kw_only=True):
 
     caller: Caller | Refused
     service: CommandService
+    rejections: list[Refused | None] = msgspec.field(default_factory=list)
+    """One for each mutation that has ended; None for an accepted one."""
 
 
 Info = strawberry.Info[Context, None]
@@ -41,9 +43,13 @@ async def _accepted(info: Info, act: Act) -> Accepted | list[t.Error]:
             raise caller
         if caller.idempotency_key is not None:
             caller = msgspec.structs.replace(caller, idempotency_key=f"{caller.idempotency_key}#{info.path.key}")
-        return await act(info.context.service, caller)
+        accepted = await act(info.context.service, caller)
     except Exception as error:
-        return [t.Error.of(as_refusal(error))]
+        rejection = as_refusal(error)
+        info.context.rejections.append(rejection)
+        return [t.Error.of(rejection)]
+    info.context.rejections.append(None)
+    return accepted
 
 
 async def _location(info: Info, act: Act) -> t.LocationPayload:

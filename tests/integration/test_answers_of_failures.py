@@ -45,6 +45,7 @@ async def test_while_the_store_stalls_callers_are_told_in_time_to_send_it_again(
             assert (answer.status_code, answer.json()["code"]) == (503, "OVERLOADED")
             assert answer.headers["Retry-After"] == "1"
             assert "same Idempotency-Key" in answer.json()["detail"]
+            assert (mutation.status_code, mutation.headers["Retry-After"]) == (503, "1")
             (error,) = mutation.json()["data"]["bookSeats"]["errors"]
             assert error["code"] == "OVERLOADED"
             assert "same Idempotency-Key" in error["message"]
