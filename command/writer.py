@@ -193,8 +193,8 @@ class Partition:
         await self._snapshots.close()
 
     async def _serve(self, batch: list[Submission]) -> None:
-        told = {"myevents.partition": self._number, "myevents.commands": len(batch)}
-        with self._tracing.linked("round", (s.command.traceparent for s in batch), told):
+        attributes = {"myevents.partition": self._number, "myevents.commands": len(batch)}
+        with self._tracing.linked("round", (s.command.traceparent for s in batch), attributes):
             outcomes = await self._decide(batch)
         for submission, outcome in outcomes:
             _tell(submission, outcome)
@@ -259,7 +259,7 @@ class Partition:
         return current, head, appended
 
     def _keep(self, current: Round, head: int, appended: bool) -> None:
-        """Take over what a round has committed. Whatever fails here, its commands are recorded, and are told so."""
+        """Take over what a round has committed. An error here fails no command: all of them are recorded by now."""
         try:
             count_round(self._metrics, current)
             self._cache.keep(head, current.states)

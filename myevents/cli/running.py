@@ -108,7 +108,7 @@ def _leave_on_signals(settings: Settings, task: asyncio.Task[object], health: He
 def _ending_signals() -> tuple[signal.Signals, ...]:
     """The signals besides Ctrl-C that end a command: SIGTERM, and SIGHUP of a terminal that closes.
 
-    Whoever starts it with `nohup` ignores SIGHUP, and so do we.
+    A process that `nohup` started ignores SIGHUP, and goes on doing so.
     """
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
         return (signal.SIGTERM,)

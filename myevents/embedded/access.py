@@ -16,9 +16,9 @@ local replication all peer map=myevents
 
 def ident(account: pwd.struct_passwd | None) -> str:
     """The map of the operating system's users to roles: we log in as any, the server's own account as its owner."""
-    lines = ["# Written at each start.", "# map user role", f"myevents {_quoted(_own_name())} all"]
+    lines = ["# Written at each start.", "# map user role", f"myevents {_quote(_own_name())} all"]
     if account is not None:
-        lines.append(f"myevents {_quoted(account.pw_name)} postgres")
+        lines.append(f"myevents {_quote(account.pw_name)} postgres")
     return "\n".join((*lines, ""))
 
 
@@ -38,5 +38,5 @@ def _own_name() -> str:
     return pwd.getpwuid(os.geteuid()).pw_name
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

