@@ -30,6 +30,7 @@ from benchmarks.service import service
 from migrations.run import migrate
 from myevents.embedded import EmbeddedPostgres
 from schema.ids import partition_of
+from schema.sessions import SESSION_SETTINGS
 from schema.tables import PARTITIONS
 
 CALLERS = 8
@@ -100,7 +101,7 @@ async def measure_attack(server: EmbeddedPostgres, name: str, seconds: float, pa
     Raises `AssertionError` where a booking is lost.
     """
     database = f"bench_{name}"
-    owner = await asyncpg.connect(server.dsn)
+    owner = await asyncpg.connect(server.dsn, server_settings=dict(SESSION_SETTINGS))
     await owner.execute(f"create database {database}")
     await owner.close()
     dsn = server.dsn.replace("/postgres?", f"/{database}?")
@@ -124,7 +125,7 @@ async def measure_attack(server: EmbeddedPostgres, name: str, seconds: float, pa
             if process.returncode is None:
                 process.terminate()
             answers, _ = await process.communicate()
-    connection = await asyncpg.connect(dsn)
+    connection = await asyncpg.connect(dsn, server_settings=dict(SESSION_SETTINGS))
     recorded = await connection.fetchval(
         "select count(*) from facts where stream_id = any($1) and type = 'SeatsBooked'", events
     )

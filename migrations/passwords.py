@@ -11,6 +11,8 @@ from typing import Final
 
 import asyncpg
 
+from schema.sessions import SESSION_SETTINGS
+
 _ITERATIONS: Final = 4096
 _SALT_BYTES: Final = 16
 _TIMEOUT_SECONDS: Final = 10.0
@@ -23,7 +25,12 @@ async def set_passwords(dsn: str, passwords: Mapping[str, str]) -> None:
     """
     if not passwords:
         return
-    connection = await asyncpg.connect(dsn, timeout=_TIMEOUT_SECONDS, command_timeout=_TIMEOUT_SECONDS)
+    connection = await asyncpg.connect(
+        dsn,
+        timeout=_TIMEOUT_SECONDS,
+        command_timeout=_TIMEOUT_SECONDS,
+        server_settings=dict(SESSION_SETTINGS),
+    )
     try:
         for role, password in passwords.items():
             name = await connection.fetchval("select quote_ident($1)", role)

@@ -23,6 +23,7 @@ from myevents.telemetry.health import answers
 from myevents.telemetry.process import Telemetry
 from projector.run import make_first_builds, read_models
 from query.secrets import kept_secret
+from schema.sessions import SESSION_SETTINGS
 from schema.tables import APP_ROLE, PARTITIONS, QUERY_ROLE, SERVICE_ROLES
 
 _DISCONNECT = 2.5
@@ -73,7 +74,9 @@ class Server:
             await migrate(self.url)
         except MayNotMigrate:
             raise NotMigrated(_NOT_MIGRATED.format(self.setting)) from None
-        connection = await asyncpg.connect(self.url_of(role), timeout=_LOGIN_TIMEOUT_SECONDS)
+        connection = await asyncpg.connect(
+            self.url_of(role), timeout=_LOGIN_TIMEOUT_SECONDS, server_settings=dict(SESSION_SETTINGS)
+        )
         try:
             rows = await connection.fetch("select session_user, pg_has_role(session_user, $1, 'member')", role)
         finally:

@@ -261,8 +261,8 @@ async def test_the_password_of_the_backup_lets_it_in_and_is_in_no_process_list(s
     await site.store.start()
     owner = await asyncpg.connect(site.store.dsn)
     await owner.execute(f"create role backup login replication password '{scram_verifier(PASSWORD)}'")
-    access = site.home / "store" / "data" / "pg_hba.conf"
-    access.write_text("local all postgres trust\nlocal replication backup scram-sha-256\n")
+    access = site.home / "store" / "access" / "pg_hba.conf"
+    access.write_text("local all all peer map=myevents\nlocal replication backup scram-sha-256\n")
     await owner.execute("select pg_reload_conf()")
     sockets = site.store.dsn.partition("host=")[2]
     site.backup_url = {

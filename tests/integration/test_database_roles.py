@@ -185,8 +185,8 @@ async def test_a_role_logs_in_with_the_password_of_the_settings_and_with_no_othe
         await migrate(server.dsn)
         passwords = {COMMAND_ROLE: "R&D's 100% $ecret", QUERY_ROLE: "other"}
         await set_passwords(server.dsn, passwords)
-        access = directory / "postgres" / "data" / "pg_hba.conf"
-        access.write_text("local all postgres trust\nlocal all all scram-sha-256\n")
+        access = directory / "postgres" / "access" / "pg_hba.conf"
+        access.write_text("local all postgres peer map=myevents\nlocal all all scram-sha-256\n")
         await told(server, "select pg_reload_conf()")
         for role, password in passwords.items():
             connection = await asyncpg.connect(server.dsn_of(role), password=password)
