@@ -231,9 +231,15 @@ class Partition:
             except store.UnreadableStreams as newer:
                 return await self._without(newer.streams, batch)
             except _LOST as lost:
+                if isinstance(lost, ValueError):
+                    # What the driver says of an argument that it cannot send: a command's fault, not a lost server.
+                    raise
                 raise _unknown() from lost
             else:
                 self._keep(current, head, appended)
+                for submission, outcome in current.outcomes:
+                    # At once: another part of a round that was split may take longer than a caller waits.
+                    _tell(submission, outcome)
                 return current.outcomes
         raise _overloaded()
 

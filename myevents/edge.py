@@ -4,7 +4,7 @@ how browsers and caches may treat it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -28,21 +28,20 @@ class Edge:
     def __init__(self, application: ASGIApp) -> None:
         self._application = application
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass the request on, or refuse it."""
         if scope["type"] != "http":
-            await self._application(scope, receive, send)
-            return
+            return self._application(scope, receive, send)
 
-        async def send_with_headers(message: Message) -> None:
+        def send_with_headers(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start":
                 message["headers"] = _complete(message.get("headers", ()))
-            await send(message)
+            return send(message)
 
         answer = self._application
         if (refused := _excess(scope)) is not None:
             answer = problem(refused, 414 if refused.path == ("query",) else 400)
-        await answer(scope, receive, send_with_headers)
+        return answer(scope, receive, send_with_headers)
 
 
 def _complete(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

@@ -37,6 +37,9 @@ NUMBER_CHARACTERS: Final = 40
 SELECTIONS: Final = 5_000
 """Selections of a document, those of fragments counted wherever they are spread."""
 
+FRAGMENTS: Final = 50
+"""Fragments of a document: validation compares what each of them spreads with the others."""
+
 PAIRS: Final = 1_000
 """Pairs of fields with one response key in one place."""
 
@@ -128,6 +131,8 @@ def check_document(document: DocumentNode) -> Checked:
     """The document's operations, or why it is refused."""
     try:
         _check_lengths(document)
+        if sum(isinstance(each, FragmentDefinitionNode) for each in document.definitions) > FRAGMENTS:
+            raise GraphQLError(f"A document may have {FRAGMENTS} fragments.")
         return Checked(_Scopes(document).operations())
     except GraphQLError as error:
         return Checked({}, error.message)

@@ -43,7 +43,6 @@ from myevents.web import (
     Answer,
     BodyTooLarge,
     Make,
-    WhileConnected,
     body_of,
     deadline_refusal,
     problem,
@@ -186,10 +185,7 @@ def graphql_endpoint(
                 context = context_of(request)
                 asked = Asked(request=request, sent=sent, media=media, commands=commands)
                 make = partial(_made, schema, asked, context, metrics)
-                if recall is None:
-                    return (await make()).response
-                with WhileConnected(request):
-                    return await recall(asked, context, make)
+                return await recall(asked, context, make) if recall else (await make()).response
         except BodyTooLarge:
             return too_large()
         except ClientDisconnect:

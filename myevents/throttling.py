@@ -81,7 +81,7 @@ class Throttled:
         # As if they had come evenly: after so long, so many of them are a minute old that one more may come.
         wait = max(1, math.ceil(_WINDOW * (1 - (most - 1) / came)))
         message = f"These were too many requests in a minute: try again in {wait} s."
-        if more >= most:
+        if more > 1 and more >= most:
             message = f"A request may have at most {most:,} mutations here: send them in parts."
         return TooManyRequests(ErrorCode.OVERLOADED, message, (), float(wait))
 

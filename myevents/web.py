@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Final
 
 import msgspec
@@ -57,7 +58,7 @@ Make = Callable[[], Awaitable[Answer]]
 """Makes an answer; what goes wrong is in it."""
 
 
-class WhileConnected:
+class WhileConnected(AbstractContextManager[None]):
     """Cancels what runs inside once the client has hung up; it then ends with `ClientDisconnect`.
 
     For requests whose body has been read. Looks only after `DISCONNECT_SECONDS`: most are answered before.

@@ -125,14 +125,15 @@ class Projector:
     async def _catch_up(
         self, model: ReadModel, checkpoints: Sequence[tuple[str, int, int, int]], ahead: Mapping[int, int]
     ) -> int:
-        """Bring up the builds of one model, all its partitions before an unforeseen error of one of them is raised."""
+        """Bring up the builds of one model, all its partitions before an error of one of them is raised."""
         applied, unforeseen = 0, list[Exception]()
         for _, build, partition, seq in [checkpoint for checkpoint in checkpoints if checkpoint[0] == model.name]:
             try:
                 applied += await self._catch_up_partition(model, build, partition, seq, ahead.get(partition, 0))
-            except (*PASSING, *COLLISIONS):
+            except PASSING:
                 raise
             except Exception as error:
+                # Also of one whose checkpoint is locked, as by a retry of what is parked.
                 unforeseen.append(error)
         if unforeseen:
             raise unforeseen[0]

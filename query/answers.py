@@ -12,7 +12,9 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec import Struct, field
@@ -44,6 +46,10 @@ _MOST_USES: Final = 20_000
 _SEARCH: Final = "search"
 
 
+Watch = Callable[[], AbstractContextManager[None]]
+"""Watches over the making of an answer, as over its client."""
+
+
 def asks_afresh(request: Request) -> bool:
     """Whether the caller wants no kept answer (RFC 9111, 5.2.1.4)."""
     return "no-cache" in request.headers.get("cache-control", "").lower()
@@ -65,7 +71,24 @@ class Question(Struct, frozen=True, kw_only=True):
 
     def answered(self, body: bytes) -> Response:
         """The answer with that body."""
-        return Response(body, headers=self.headers, media_type=self.media_type)
+        return KeptResponse(body, _encode_headers(self.media_type, tuple(self.headers.items())))
+
+
+class KeptResponse(Response):
+    """A response whose headers are encoded already, but for its length: most answers need nothing else made."""
+
+    def __init__(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *headers]
+
+
+@lru_cache(maxsize=256)
+def _encode_headers(media_type: str, headers: tuple[tuple[str, str], ...]) -> tuple[tuple[bytes, bytes], ...]:
+    """The headers as ASGI has them."""
+    named = (*headers, ("Content-Type", media_type))
+    return tuple((name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in named)
 
 
 class Outcome(Struct, frozen=True):
@@ -110,11 +133,23 @@ class Answers:
         """Keep answers from now on, as those of that namespace; before, each is made."""
         self._namespace = hashlib.blake2b(namespace, digest_size=32).digest()
 
-    async def answer(self, question: Question, make: Make) -> Response:
-        """The answer, kept or made."""
+    async def answer(self, question: Question, make: Make, watch: Watch = nullcontext) -> Response:
+        """The answer, kept or made; `watch` is entered where it is not there at once."""
         if not self._namespace:
-            return (await make()).response
+            with watch():
+                return (await make()).response
         request = self._known_by(b"signed in" if question.viewer is not None else b"", question.asked)
+        if not question.fresh:
+            key = await self._key_now(request, self._uses.get(request), question)
+            body = self._near.look(key) if key is not None else None
+            if body is not None:
+                self.outcomes["hit"] += 1
+                return question.answered(body)
+        with watch():
+            return await self._wait_or_make(request, question, make)
+
+    async def _wait_or_make(self, request: bytes, question: Question, make: Make) -> Response:
+        """The answer that others are making, or one of our own."""
         for _ in range(0 if question.fresh else 2):
             used = self._uses.get(request)
             key = await self._key_now(request, used, question)

@@ -111,8 +111,12 @@ class Reads:
         return [row for row in decoded if row is not None]
 
     def _take(self, rows: Sequence[asyncpg.Record]) -> None:
-        """Count what was read; raises `Refused` where that is more than one request may read."""
-        self._bytes_left -= sum(len(row[0]) for row in rows)
+        """Count rows that were read; raises `Refused` where that is more than one request may read."""
+        self.charge(sum(len(row[0]) for row in rows))
+
+    def charge(self, size: int) -> None:
+        """Count so many bytes; raises `Refused` where that is more than one request may read."""
+        self._bytes_left -= size
         if self._bytes_left < 0:
             message = f"The request reads more than {ROWS_BYTES // 1024**2} MiB: ask for fewer rows, or in parts."
             raise Refused(ErrorCode.INVALID_INPUT, message, ("first",))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -162,8 +162,7 @@ def _endpoint(reads: Reads, answers: Answers, handler: Handler) -> Endpoint:
             fresh=asks_afresh(request),
         )
         try:
-            with WhileConnected(request):
-                return await answers.answer(question, made)
+            return await answers.answer(question, made, partial(WhileConnected, request))
         except ClientDisconnect:
             return Response(status_code=400)
 

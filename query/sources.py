@@ -68,12 +68,15 @@ class Reading:
     def __init__(self, source: Source, primary: Source, versions: Versions) -> None:
         self._source = source
         self._primary = primary
-        self._slots = asyncio.Semaphore(STATEMENTS_AT_ONCE)
+        self._slots: asyncio.Semaphore | None = None
         self.versions = versions
         """How new the read models are on the server that is asked first; on the primary they are not older."""
 
     async def fetch(self, statement: str, *values: Any, deadline: float = DEADLINE) -> list[asyncpg.Record]:
         """The rows, from either within `deadline` seconds; raises `Refused` with OVERLOADED where neither answers."""
+        if self._slots is None:
+            # Only now: most requests are answered without a statement.
+            self._slots = asyncio.Semaphore(STATEMENTS_AT_ONCE)
         async with self._slots:
             return await self._fetch(statement, *values, deadline=deadline)
 

@@ -8,7 +8,7 @@ import gc
 import socket
 import ssl
 import sys
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -160,10 +160,10 @@ class _LettingGo:
         self._application = application
         self._health = health
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def last(message: Message) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        def last(message: Message) -> Awaitable[None]:
             if message["type"] == "http.response.start" and self._health.leaving:
                 message = {**message, "headers": [*message.get("headers", ()), (b"connection", b"close")]}
-            await send(message)
+            return send(message)
 
-        await self._application(scope, receive, last)
+        return self._application(scope, receive, last)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import Any, Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -67,16 +68,15 @@ class InPieces:
         self._free = unread_bytes
         self._sending: dict[_Sending, None] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Pass everything on, large bodies in pieces."""
 
-        async def send_in_pieces(message: Message) -> None:
+        def send_in_pieces(message: Message) -> Awaitable[None]:
             if len(message.get("body", b"")) <= PIECE_BYTES:
-                await send(message)
-            else:
-                await self._send(message, send)
+                return send(message)
+            return self._send(message, send)
 
-        await self._application(scope, receive, send_in_pieces if scope["type"] == "http" else send)
+        return self._application(scope, receive, send_in_pieces if scope["type"] == "http" else send)
 
     async def _send(self, message: Message, send: Send) -> None:
         """Send a body piece by piece; one that is cut off meanwhile just ends, and its connection with it."""

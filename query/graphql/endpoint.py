@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import strawberry
@@ -15,7 +16,7 @@ from myevents.errors import ErrorCode, Refused
 from myevents.graphql_http import Asked, graphql_endpoint, make_schema
 from myevents.search.port import SearchBuilds
 from myevents.telemetry.graphql import GraphqlMetrics
-from myevents.web import Make
+from myevents.web import Make, WhileConnected
 from query.answers import Answers, Question, asks_afresh
 from query.compiled import CompiledExecutor
 from query.graphql.queries import Query
@@ -64,6 +65,6 @@ def graphql_route(reads: Reads, search: SearchBuilds, answers: Answers, metrics:
             headers=asked.headers,
             fresh=asks_afresh(request),
         )
-        return await answers.answer(question, make)
+        return await answers.answer(question, make, partial(WhileConnected, request))
 
     return Route("/graphql", graphql_endpoint(schema, context_of, metrics, recall), methods=["GET", "POST"])

@@ -12,6 +12,7 @@ from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, Selection
 
 from myevents.search.highlights import HighlightBudget, highlights
 from myevents.search.port import SearchPage
+from myevents.search.text import searched
 from myevents.search.words import Asked
 from schema.read_models import EventRow
 
@@ -22,13 +23,15 @@ LOOP_CHARACTERS: Final = 4000
 _THREAD: Final = ThreadPoolExecutor(1, thread_name_prefix="highlights")
 
 
-async def highlight_long_texts(
+async def highlight_page(
     page: SearchPage, asked: Asked, budget: HighlightBudget, info: GraphQLResolveInfo[Any]
 ) -> Sequence[list[str] | None]:
-    """Return the highlights of each hit, each None where they are not asked for or soon found when they are."""
+    """Return the highlights of each hit, made once for all aliases; each None where they are not asked for."""
     rows = [hit.event for hit in page.hits]
-    if sum(map(_characters, rows)) <= LOOP_CHARACTERS or not _selects(info, "highlights"):
+    if not _selects(info, "highlights"):
         return [None] * len(rows)
+    if sum(map(_count_characters, rows)) <= LOOP_CHARACTERS:
+        return _highlight(rows, asked, page.forgiving, budget)
     work = partial(_highlight, rows, asked, page.forgiving, budget)
     return await asyncio.get_running_loop().run_in_executor(_THREAD, work)
 
@@ -37,9 +40,9 @@ def _highlight(rows: Sequence[EventRow], asked: Asked, forgiving: bool, budget: 
     return [highlights(row, asked, forgiving=forgiving, budget=budget) for row in rows]
 
 
-def _characters(row: EventRow) -> int:
-    """Return about how many characters are looked through for the highlights of an event."""
-    return len(row.name) + sum(map(len, row.topics)) + len(row.description or "")
+def _count_characters(row: EventRow) -> int:
+    """Return how many characters are looked through for the highlights of an event."""
+    return sum(map(len, searched(row).values()))
 
 
 def _selects(info: GraphQLResolveInfo[Any], name: str) -> bool:

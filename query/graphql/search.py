@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 from functools import partial
 from typing import Final, TypeVar
@@ -19,9 +19,10 @@ from myevents.search.weights import FIELDS
 from myevents.search.words import Asked, asked
 from query.graphql import inputs as i
 from query.graphql import types as t
-from query.graphql.highlighting import highlight_long_texts
+from query.graphql.highlighting import highlight_page
 from query.graphql.types import Info
 from query.paging import MOST, Window, scope_of
+from schema.read_models import EventRow
 
 Answer = TypeVar("Answer")
 _LONGEST: Final = 200
@@ -162,9 +163,10 @@ class Searches:
         )
         index = await _index(info)
         page = await _answered(index.search(query))
+        _charge(info, [hit.event for hit in page.hits])
         budget = info.context.highlight_budget
         searched = Searched(index=index, query=query, page=page, asked=asked(text), budget=budget)
-        ahead = await highlight_long_texts(page, searched.asked, budget, info._raw_info)
+        ahead = await highlight_page(page, searched.asked, budget, info._raw_info)
         nodes = [
             SearchHit(searched=searched, hit=hit, highlighted=pieces, score=hit.score, event=event)
             for hit, pieces in zip(page.hits, ahead, strict=True)
@@ -190,10 +192,17 @@ class Searches:
         text = _text(prefix, "prefix")
         size = Window(first=first).size if first is not None else _SUGGESTED
         index = await _index(info)
-        return [
-            Suggestion(text=row.name, event=t.made_of(info, "Search", row, t.Event.of))
-            for row in await _answered(index.suggest(text, size))
-        ]
+        rows = await _answered(index.suggest(text, size))
+        _charge(info, rows)
+        return [Suggestion(text=row.name, event=t.made_of(info, "Search", row, t.Event.of)) for row in rows]
+
+
+def _charge(info: Info, rows: Sequence[EventRow]) -> None:
+    """Count the bytes of rows of the index with those of the read models; raises `Refused` where they are too many."""
+    for row in rows:
+        halls = row.location.halls if row.location else ()
+        names = sum(len(hall.name) + len(hall.location or "") for hall in halls)
+        info.context.reads.charge(len((row.description or "").encode()) + names)
 
 
 async def _index(info: Info) -> port.SearchIndex:

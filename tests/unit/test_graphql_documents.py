@@ -84,3 +84,8 @@ def test_a_name_or_number_that_is_too_long_is_refused(text: str, what: str) -> N
 )
 def test_what_clients_send_is_allowed(text: str) -> None:
     assert checked(text).error is None
+
+
+def test_more_fragments_than_a_client_needs_are_refused() -> None:
+    text = "{ ...F0 } " + " ".join(f"fragment F{n} on A {{ a{n}: a ...F{n + 1} }}" for n in range(70))
+    assert "50 fragments" in str(checked(text).error)
