@@ -61,8 +61,8 @@ JSON: Final = "application/json"
 """The older type: whatever is well-formed gets 200. It is also for those who do not say what they take."""
 
 _VARY: Final = "Accept, MyEvents-User, MyEvents-Position"
-_PRIVATE: Final = {"Vary": _VARY, "Cache-Control": NO_STORE}
-_PUBLIC: Final = {"Vary": _VARY, "Cache-Control": "no-cache"}
+PRIVATE_HEADERS: Final = {"Vary": _VARY, "Cache-Control": NO_STORE}
+PUBLIC_HEADERS: Final = {"Vary": _VARY, "Cache-Control": "no-cache"}
 _log = structlog.get_logger()
 
 
@@ -92,7 +92,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def headers(self) -> Mapping[str, str]:
         """Those of an answer without errors: a cache in front may keep a public one, but asks us each time."""
-        return _PUBLIC if self.public else _PRIVATE
+        return PUBLIC_HEADERS if self.public else PRIVATE_HEADERS
 
     @property
     def media_type(self) -> str:
@@ -323,7 +323,7 @@ def _json(document: dict[str, Any], status: int, media: str, headers: Mapping[st
         # A lone surrogate that an error repeats from the input: there is no JSON of it.
         body = orjson.dumps({"errors": [{"message": "The request holds text that is not Unicode."}]})
         status = 400
-    return Response(body, status, {**_PRIVATE, **(headers or {})}, media_type=_in_full(media))
+    return Response(body, status, {**PRIVATE_HEADERS, **(headers or {})}, media_type=_in_full(media))
 
 
 def _in_full(media: str) -> str:

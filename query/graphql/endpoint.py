@@ -13,7 +13,7 @@ from strawberry.extensions import SchemaExtension
 
 from myevents.auth import BadUser, person
 from myevents.errors import ErrorCode, Refused
-from myevents.graphql_http import Asked, graphql_endpoint, make_schema
+from myevents.graphql_http import PRIVATE_HEADERS, PUBLIC_HEADERS, Asked, graphql_endpoint, make_schema
 from myevents.search.port import SearchBuilds
 from myevents.telemetry.graphql import GraphqlMetrics
 from myevents.web import Make, WhileConnected
@@ -62,7 +62,7 @@ def graphql_route(reads: Reads, search: SearchBuilds, answers: Answers, metrics:
             position=context.position,
             versions=context.reads.versions,
             media_type=asked.media_type,
-            headers=asked.headers,
+            headers=PUBLIC_HEADERS if context.whoever is None else PRIVATE_HEADERS,
             fresh=asks_afresh(request),
         )
         return await answers.answer(question, make, partial(WhileConnected, request))
