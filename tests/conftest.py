@@ -24,6 +24,9 @@ from tests.random_cases import SOAK_SEED, cases, seeds
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell that runs these in the background has all that they start ignore Ctrl-C, which some tests send.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    # So does `nohup` with the signal of a terminal that closes.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # What else runs on the machine says how long an example takes, and CI's profile of Hypothesis has no deadline either.
 settings.register_profile("usual", settings(), deadline=None)
