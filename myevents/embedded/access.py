@@ -7,11 +7,16 @@ import pwd
 from pathlib import Path
 from typing import Final
 
+from myevents.embedded.errors import EmbeddedError
+
 HBA: Final = """# Written at each start.
 # type database user method
 local all all peer map=myevents
 local replication all peer map=myevents
 """
+
+
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def ident(account: pwd.struct_passwd | None) -> str:
@@ -27,15 +32,23 @@ def write_access_files(directory: Path, account: pwd.struct_passwd | None) -> di
     settings = {}
     for setting, name, text in (("hba_file", "pg_hba.conf", HBA), ("ident_file", "pg_ident.conf", ident(account))):
         fresh = directory / f".{name}.{os.getpid()}"
-        fresh.write_text(text)
-        fresh.chmod(0o644)
+        fresh.unlink(missing_ok=True)
+        with os.fdopen(os.open(fresh, _CREATE, 0o644), "w") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), 0o644)
         fresh.replace(directory / name)
         settings[setting] = str(directory / name)
     return settings
 
 
 def _own_name() -> str:
-    return pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise EmbeddedError(
+            f"The system knows no user with the number {os.geteuid()}, which the embedded PostgreSQL needs: add one, or"
+            " set MYEVENTS_DATABASE_URL."
+        ) from None
 
 
 def _quote(name: str) -> str:

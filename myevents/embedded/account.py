@@ -31,21 +31,29 @@ def server_account() -> pwd.struct_passwd | None:
     """
     if os.geteuid() != 0:
         return None
+    said = ""
     for _ in range(_ATTEMPTS):
         try:
             return pwd.getpwnam(NAME)
         except KeyError:
             # Another process may be creating it now and hold the lock of the account file.
-            _create()
+            said = _create()
             time.sleep(_PAUSE_SECONDS)
     raise EmbeddedError(
-        f"As root, the embedded PostgreSQL runs as the account {NAME}, which could not be created: create it, run as"
-        " another user, or set MYEVENTS_DATABASE_URL."
+        f"As root, the embedded PostgreSQL runs as the account {NAME}, which could not be created ({said}): create it,"
+        " run as another user, or set MYEVENTS_DATABASE_URL."
     )
 
 
-def _create() -> None:
+def _create() -> str:
+    """Create the account; what the program said."""
+    # Of cron and `su`, PATH may lack where these programs are.
+    path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     for command in _CREATE:
-        if shutil.which(command[0]):
-            subprocess.run([*command, NAME], capture_output=True, check=False, timeout=_TIMEOUT_SECONDS)
-            return
+        program = shutil.which(command[0], path=path)
+        if program is not None:
+            done = subprocess.run(
+                [program, *command[1:], NAME], capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
+            )
+            return done.stderr.strip()
+    return "there is neither useradd nor adduser"

@@ -64,7 +64,7 @@ def _serves(pid: int, data: Path) -> bool:
     """Whether that process is a PostgreSQL server on `data`: by its command, or by where it works."""
     process = Path(f"/proc/{pid}")
     if not Path("/proc/self").exists():
-        command = ["ps", "-p", str(pid), "-o", "command="]
+        command = ["ps", "-ww", "-p", str(pid), "-o", "command="]
         listed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS).stdout
         return "postgres" in listed and str(data) in listed
     try:

@@ -76,21 +76,33 @@ class Programs:
             done = await asyncio.shield(running)
         except asyncio.CancelledError:
             # It would run on all the same, and the next start would meet what is half done.
-            while not running.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await asyncio.wait({running})
+            await wait_for_end(running)
             raise
         return done.returncode, done.stdout.decode(errors="replace")
 
     def major_version(self) -> str:
         """The major version of the programs."""
         listed = subprocess.run(
-            (self.path("postgres"), "--version"), capture_output=True, text=True, check=True, timeout=30
+            (self.path("postgres"), "--version"),
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=_PROGRAM_TIMEOUT_SECONDS,
+            user=self._user,
+            group=self._group,
+            extra_groups=self._groups,
         )
         return listed.stdout.split()[-1].split(".")[0]
 
     def _copy(self) -> Path:
         return self._home / "programs" / _PACKAGE
+
+
+async def wait_for_end(task: asyncio.Task[object]) -> None:
+    """Wait until a task has ended, however often we are cancelled meanwhile."""
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({task})
 
 
 def may_enter(path: Path) -> bool:

@@ -14,12 +14,13 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import pwd
 import shutil
 import signal
+import subprocess
 import tempfile
 import threading
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -29,9 +30,9 @@ import structlog
 from myevents.embedded import postmaster
 from myevents.embedded.access import write_access_files
 from myevents.embedded.account import server_account
-from myevents.embedded.directories import FORMER_ACCOUNT, ensure_directory, open_lock, take_over
+from myevents.embedded.directories import claim_home, clean_directory, ensure_directory, open_lock, take_over
 from myevents.embedded.errors import EmbeddedError
-from myevents.embedded.programs import Programs, may_enter
+from myevents.embedded.programs import Programs, may_enter, wait_for_end
 
 SOCKET_LIMIT: Final = 107
 """Bytes of a socket's path that the kernel takes."""
@@ -168,12 +169,23 @@ class EmbeddedPostgres:
         log = os.open(
             self._home / "server.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600
         )
+        spawn = partial(self._programs.spawn, "postgres", *arguments, output=log, environment=environment)
+        spawning = asyncio.create_task(asyncio.to_thread(spawn))
         try:
-            process = await asyncio.to_thread(
-                self._programs.spawn, "postgres", *arguments, output=log, environment=environment
-            )
+            # The thread goes on where we are cancelled, and its process with it: so it is waited for, and stopped.
+            await asyncio.shield(spawning)
+            return await self._wait_until_ready(spawning.result())
+        except asyncio.CancelledError:
+            await wait_for_end(spawning)
+            if spawning.exception() is None:
+                spawning.result().send_signal(signal.SIGINT)
+                await wait_for_end(asyncio.create_task(asyncio.to_thread(_wait_for_exit, spawning.result())))
+            raise
         finally:
             os.close(log)
+
+    async def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> bool:
+        """Whether the server takes connections rather than has ended."""
         # Waits for its end however long it runs, so that a dead server does not stay a zombie of ours.
         threading.Thread(target=process.wait, name="embedded postgres", daemon=True).start()
         deadline = asyncio.get_running_loop().time() + _START_SECONDS
@@ -202,7 +214,8 @@ class EmbeddedPostgres:
         for leftover in (fresh, self._data):
             await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
         ensure_directory(fresh, self._account, 0o700, self._owners())
-        options = ("-U", OWNER, "-A", "peer", "-E", "UTF8", "--locale=C.UTF-8")
+        # How its own pg_hba.conf has it, which this release does not read: the release before needs it to go back.
+        options = ("-U", OWNER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
         code, output = await self._programs.run("initdb", "-D", str(fresh), *options)
         if code != 0:
             raise EmbeddedError(f"The embedded PostgreSQL could not be initialised: {output.strip()[-_MESSAGE_BYTES:]}")
@@ -220,24 +233,30 @@ class EmbeddedPostgres:
     def _prepare(self) -> None:
         """Create the directories, and take over those that the release before made."""
         self._home.parent.mkdir(parents=True, exist_ok=True)
-        owners = self._owners()
-        ensure_directory(self._home, None, 0o700 if self._account is None else 0o711, owners)
-        ensure_directory(self._home / "access", None, 0o711, owners)
-        ensure_directory(self._home / "log", self._account, 0o700, owners)
-        ensure_directory(self._sockets(), self._account, 0o700, owners)
-        if self._account is not None and self._data.exists():
-            take_over(self._data, self._account)
+        with claim_home(self._home, self._account) as suspect:
+            if suspect:
+                self._refuse_former_server()
+                clean_directory(self._home, self._account, keep=("data",))
+                if os.path.lexists(self._sockets()):
+                    clean_directory(self._sockets(), self._account)
+            owners = self._owners()
+            ensure_directory(self._home / "access", None, 0o711, {os.geteuid()})
+            ensure_directory(self._home / "log", self._account, 0o700, owners)
+            ensure_directory(self._sockets(), self._account, 0o700, owners)
+            if self._account is not None and os.path.lexists(self._data):
+                take_over(self._data, self._account)
+            ensure_directory(self._home, None, 0o700 if self._account is None else 0o711, {os.geteuid()})
         if self._account is not None and self._home.is_relative_to(_ROOTS_HOME):
             _log.warning("embedded_postgres_elsewhere", directory=str(self._home))
 
+    def _refuse_former_server(self) -> None:
+        """Raise `EmbeddedError` while a server of the release before runs here: its files are not to be taken away."""
+        if postmaster.running_pid(self._data) is not None:
+            raise EmbeddedError(f"The release before runs its server in {self._home}: stop it first.")
+
     def _owners(self) -> set[int]:
-        """Whose directories are taken for ours: our own, the server's, and those of the release before."""
-        if self._account is None:
-            return {os.geteuid()}
-        owners = {0, self._account.pw_uid}
-        with contextlib.suppress(KeyError):
-            owners.add(pwd.getpwnam(FORMER_ACCOUNT).pw_uid)
-        return owners
+        """Whose directories are taken for ours: our own, and the server's."""
+        return {os.geteuid()} if self._account is None else {0, self._account.pw_uid}
 
     def _sockets(self) -> Path:
         near = self._home / "run"
@@ -249,6 +268,11 @@ class EmbeddedPostgres:
     def _socket_setting(self) -> dict[str, str]:
         directory = str(self._sockets()).replace('"', '""')
         return {"unix_socket_directories": f'"{directory}"'}
+
+
+def _wait_for_exit(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_STOP_SECONDS)
 
 
 def _digest(path: Path) -> str:

