@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from myevents.errors import ErrorCode, Refused
+from schema.limits import HALLS_LIMIT, LINES_LIMIT, TOPICS_LIMIT
 
 T = TypeVar("T")
 
@@ -21,7 +22,7 @@ Text = Annotated[str, Meta(max_length=200)]
 Description = Annotated[str, Meta(max_length=10_000)]
 Url = Annotated[str, Meta(max_length=2000, pattern="^https?://[^\\s]+$")]
 Topic = Annotated[str, Meta(min_length=1, max_length=100)]
-Topics = Annotated[list[Topic], Meta(max_length=50)]
+Topics = Annotated[list[Topic], Meta(max_length=TOPICS_LIMIT)]
 Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Capacity = Annotated[int, Meta(ge=1, le=MOST_SEATS)]
 Seats = Annotated[int, Meta(ge=1, le=10_000)]
@@ -51,7 +52,7 @@ class LocationInput(Input, frozen=True, kw_only=True):
     longitude: Longitude | None = None
     open_time: Hour | None = None
     close_time: Hour | None = None
-    halls: Annotated[list[HallInput], Meta(max_length=200)] = []
+    halls: Annotated[list[HallInput], Meta(max_length=HALLS_LIMIT)] = []
 
 
 class LocationPatchInput(Input, frozen=True, kw_only=True):
@@ -129,7 +130,7 @@ class BookingInput(Input, frozen=True, kw_only=True):
     """Either `seats`, of the only ticket type, or lines."""
 
     seats: Seats | None = None
-    lines: Annotated[list[LineInput], Meta(min_length=1, max_length=20)] | None = None
+    lines: Annotated[list[LineInput], Meta(min_length=1, max_length=LINES_LIMIT)] | None = None
 
 
 def parse(kind: type[T], data: bytes) -> T:

@@ -41,8 +41,6 @@ ATTEMPTS: Final = 4
 SUBMIT_TIMEOUT_SECONDS: Final = 4.5
 """How long a caller waits at most; less than a request may take, so that the answer says what to do."""
 
-Outcomes = list[tuple[Submission, Accepted | Exception]]
-
 _log = structlog.get_logger()
 
 # The database has surely rolled back: the round can be decided again.
@@ -195,41 +193,56 @@ class Partition:
     async def _serve(self, batch: list[Submission]) -> None:
         attributes = {"myevents.partition": self._number, "myevents.commands": len(batch)}
         with self._tracing.linked("round", (s.command.traceparent for s in batch), attributes):
-            outcomes = await self._decide(batch)
-        for submission, outcome in outcomes:
-            _tell(submission, outcome)
+            await self._decide(batch)
 
-    async def _decide(self, batch: list[Submission]) -> Outcomes:
-        """Decide and commit the batch; where an error that nobody foresaw ends it, its halves, each by itself.
+    async def _decide(self, batch: list[Submission]) -> None:
+        """Decide, commit and answer the batch; where an error that nobody foresaw ends it, its halves by themselves.
 
         So one command that cannot be decided or recorded fails alone. Nothing of a failed batch was committed.
         """
         try:
-            return await self._commit(batch)
+            await self._commit(batch)
+        except (Refused, StoreUnavailable) as error:
+            self._reject(batch, error)
+            return
         except Exception as error:
-            if isinstance(error, Refused | StoreUnavailable) or len(batch) == 1:
-                if not isinstance(error, Refused | StoreUnavailable):
-                    _log.exception("command_failed", partition=self._number, command=_name(batch[0]))
-                count_refused(self._metrics, batch, error)
-                return [(submission, error) for submission in batch]
+            if len(batch) == 1:
+                _log.exception("command_failed", partition=self._number, command=type(batch[0].command).__name__)
+                self._reject(batch, error)
+                return
             _log.warning("round_split", partition=self._number, commands=len(batch), reason=type(error).__name__)
+        else:
+            return
         middle = len(batch) // 2
-        return [*await self._decide(batch[:middle]), *await self._decide(batch[middle:])]
+        await self._decide(batch[:middle])
+        await self._decide(batch[middle:])
 
-    async def _commit(self, batch: list[Submission]) -> Outcomes:
-        """Try until the batch is committed; raises `Refused` or `StoreUnavailable`, or what nobody foresaw."""
+    def _reject(self, batch: list[Submission], error: Exception) -> None:
+        """Count commands that came to no round's end, and answer their callers."""
+        count_refused(self._metrics, batch, error)
+        for submission in batch:
+            _tell(submission, error)
+
+    async def _commit(self, batch: list[Submission]) -> None:
+        """Try until the batch is committed, and answer its callers.
+
+        Raises `Refused`, `StoreUnavailable`, or what nobody foresaw: then nobody of the batch has been answered.
+        """
         for attempt in range(ATTEMPTS):
             try:
                 current, head, appended = await self._attempt(batch)
             except store.KeyRaced as error:
                 others, raced = _split_by_keys(batch, error.key_hashes)
                 if others:
-                    return [*await self._decide(others), *await self._decide(raced)]
+                    await self._decide(others)
+                    await self._decide(raced)
+                    return
                 await self._pause(attempt, error)
             except _COLLISIONS as collision:
                 await self._pause(attempt, collision)
             except store.UnreadableStreams as newer:
-                return await self._without(newer.streams, batch)
+                await self._without(newer.streams, batch)
+                return
             except _LOST as lost:
                 if isinstance(lost, ValueError):
                     # What the driver says of an argument that it cannot send: a command's fault, not a lost server.
@@ -238,21 +251,22 @@ class Partition:
             else:
                 self._keep(current, head, appended)
                 for submission, outcome in current.outcomes:
-                    # At once: another part of a round that was split may take longer than a caller waits.
                     _tell(submission, outcome)
-                return current.outcomes
+                return
         raise _overloaded()
 
     async def _pause(self, attempt: int, reason: Exception) -> None:
         _log.info("round_collided", partition=self._number, reason=type(reason).__name__)
         await asyncio.sleep(random.uniform(0, 0.02 * 2**attempt))
 
-    async def _without(self, streams: Collection[str], batch: list[Submission]) -> Outcomes:
+    async def _without(self, streams: Collection[str], batch: list[Submission]) -> None:
         """Refuse what is of streams that newer code has written, as in a rolling upgrade; decide the rest."""
         _log.warning("streams_unreadable", partition=self._number, streams=sorted(streams))
         rest, unreadable = _split(batch, lambda submission: submission.stream_id in streams)
-        refused: Outcomes = [(submission, _newer()) for submission in unreadable]
-        return [*refused, *(await self._decide(rest) if rest else [])]
+        for submission in unreadable:
+            _tell(submission, _newer())
+        if rest:
+            await self._decide(rest)
 
     async def _attempt(self, batch: list[Submission]) -> tuple[Round, int, bool]:
         """The committed round, the partition's head then, and whether it moved."""
@@ -291,10 +305,6 @@ def _split_by_keys(
     batch: Iterable[Submission], key_hashes: Collection[bytes]
 ) -> tuple[list[Submission], list[Submission]]:
     return _split(batch, lambda submission: submission.key is not None and submission.key.key_hash in key_hashes)
-
-
-def _name(submission: Submission) -> str:
-    return type(submission.command).__name__
 
 
 def _expire(future: asyncio.Future[Accepted]) -> None:

@@ -39,7 +39,7 @@ QUERY_CONNECTIONS = 12
 """Connections of a process that queries use, to each server that they read; one of them listens for notices."""
 
 _QUERY_SESSION = {"statement_timeout": "2500"}
-"""Milliseconds: where a statement's end after 2 s cannot be told to the server, it ends it by itself."""
+"""Milliseconds: the server ends a statement by itself where our cancelling it after 2 s does not arrive."""
 _LOGIN_TIMEOUT_SECONDS = 10.0
 
 _NOT_MIGRATED = (

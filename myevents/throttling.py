@@ -31,7 +31,7 @@ _WINDOW: Final = 60.0
 _READING: Final = ("GET", "HEAD")
 
 UNCOUNTED: Final = frozenset({"/healthz", "/readyz"})
-"""Paths that supervisors ask: nobody may be told there that a process is not alive because others ask it too."""
+"""Paths that supervisors ask: a process must not look dead to them because it has many callers."""
 
 _GRAPHQL_PATHS: Final = ("/graphql", "/command")
 

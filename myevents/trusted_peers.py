@@ -13,7 +13,7 @@ _TRACE_HEADERS: Final = (b"traceparent", b"tracestate")
 
 
 class TrustedPeers:
-    """An application that is told of `X-Forwarded-For`, `traceparent` and `tracestate` by peers in `networks` alone.
+    """An application that sees `X-Forwarded-For`, `traceparent` and `tracestate` of peers in `networks` alone.
 
     From everybody else a request comes from its connection's address, and its trace begins here.
     """

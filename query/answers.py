@@ -139,26 +139,31 @@ class Answers:
             with watch():
                 return (await make()).response
         request = self._known_by(b"signed in" if question.viewer is not None else b"", question.asked)
+        used = key = body = None
         if not question.fresh:
-            key = await self._key_now(request, self._uses.get(request), question)
-            body = self._near.look(key) if key is not None else None
-            if body is not None:
-                self.outcomes["hit"] += 1
-                return question.answered(body)
+            used, key, body = await self._look(request, question)
+        if body is not None:
+            return self._hit(question, body)
         with watch():
-            return await self._wait_or_make(request, question, make)
+            return await self._wait_or_make(request, question, make, used, key)
 
-    async def _wait_or_make(self, request: bytes, question: Question, make: Make) -> Response:
+    async def _look(self, request: bytes, question: Question) -> tuple[Used | None, bytes | None, bytes | None]:
+        """What the request is known to read, what its answer is kept under now, and the body kept in this process."""
+        used = self._uses.get(request)
+        key = await self._key_now(request, used, question)
+        return used, key, self._near.look(key) if key is not None else None
+
+    def _hit(self, question: Question, body: bytes) -> Response:
+        self.outcomes["hit"] += 1
+        return question.answered(body)
+
+    async def _wait_or_make(
+        self, request: bytes, question: Question, make: Make, used: Used | None, key: bytes | None
+    ) -> Response:
         """The answer that others are making, or one of our own."""
-        for _ in range(0 if question.fresh else 2):
-            used = self._uses.get(request)
-            key = await self._key_now(request, used, question)
+        for again in (True, False):
             if key is None:
                 break
-            body = self._near.look(key)
-            if body is not None:
-                self.outcomes["hit"] += 1
-                return question.answered(body)
             flight = self._flights.get(key)
             if flight is None:
                 return await self._led(key, self._filled(key, request, used, question, make))
@@ -168,6 +173,11 @@ class Answers:
             if used is not None:
                 self.outcomes["joined"] += 1
                 return question.answered(body)
+            if again:
+                # Now it is known what it reads, and for whom the answer is.
+                used, key, body = await self._look(request, question)
+                if body is not None:
+                    return self._hit(question, body)
         self.outcomes["bypass"] += 1
         return (await self._made(request, question, make)).response
 

@@ -80,7 +80,7 @@ class Reads:
     async def page(self, listing: Listing, kind: type[Row], window: Window) -> Page[Row]:
         """A page of a list, without the rows that cannot be served."""
         rows = await self._fetch(listing.page(window, self.cursors))
-        self._take(rows)
+        self._charge_rows(rows)
         return listing.slice([row[0] for row in rows], partial(self._decode, kind), window, self.cursors)
 
     async def count(self, listing: Listing) -> int:
@@ -106,11 +106,11 @@ class Reads:
 
     async def _by_id(self, view: str, kind: type[Row], ids: Sequence[str]) -> list[Row]:
         rows = await self._reading.fetch(f"select to_jsonb(t) from read.{view} t where id = any($1::text[])", list(ids))
-        self._take(rows)
+        self._charge_rows(rows)
         decoded = (self._decode(kind, row[0]) for row in rows)
         return [row for row in decoded if row is not None]
 
-    def _take(self, rows: Sequence[asyncpg.Record]) -> None:
+    def _charge_rows(self, rows: Sequence[asyncpg.Record]) -> None:
         """Count rows that were read; raises `Refused` where that is more than one request may read."""
         self.charge(sum(len(row[0]) for row in rows))
 

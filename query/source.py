@@ -78,9 +78,9 @@ class Source:
         """
         task = asyncio.create_task(self.pool.release(connection, timeout=CANCEL_SECONDS))
         self._releases.add(task)
-        task.add_done_callback(self._released)
+        task.add_done_callback(self._end_release)
 
-    def _released(self, task: asyncio.Task[None]) -> None:
+    def _end_release(self, task: asyncio.Task[None]) -> None:
         self._releases.discard(task)
         if not task.cancelled():
             # The pool has terminated a connection that cannot be given back.

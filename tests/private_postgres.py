@@ -14,7 +14,7 @@ from pathlib import Path
 import asyncpg
 
 from myevents.embedded import EmbeddedPostgres
-from myevents.embedded.directories import ensure_directory
+from myevents.embedded.directories import ensure_directory, owners
 
 
 class PrivatePostgres(EmbeddedPostgres):
@@ -31,7 +31,7 @@ class PrivatePostgres(EmbeddedPostgres):
         """Start it as a replica that follows `primary`."""
         await asyncio.to_thread(self._prepare)
         await asyncio.to_thread(self._programs.copy_if_needed)
-        ensure_directory(self._data, self._account, 0o700, self._owners())
+        ensure_directory(self._data, self._account, 0o700, owners(self._account))
         code, output = await self._programs.run(
             "pg_basebackup", "-D", str(self._data), "-h", str(primary._sockets()), "-U", "postgres", "-R", "-c", "fast"
         )

@@ -16,13 +16,12 @@ from command.commands import LocationRef as LocationAnswer
 from command.round import Accepted
 from myevents.errors import ErrorCode, Refused
 from myevents.graphql_limits import at_most
+from schema.limits import HALLS_LIMIT, TICKET_TYPES_LIMIT
 
 strawberry.enum(ErrorCode, name="ErrorCode")
 
 _ERRORS_LIMIT = 20
 _PATH_LIMIT = 10
-_HALLS_LIMIT = 200
-_TICKET_TYPES_LIMIT = 20
 
 
 @strawberry.type
@@ -128,7 +127,7 @@ class BookSeatsInput:
 @strawberry.type
 class LocationRef:
     id: strawberry.ID
-    hall_ids: list[strawberry.ID] = strawberry.field(metadata=at_most(_HALLS_LIMIT))
+    hall_ids: list[strawberry.ID] = strawberry.field(metadata=at_most(HALLS_LIMIT))
     version: int
 
 
@@ -136,7 +135,7 @@ class LocationRef:
 class EventRef:
     id: strawberry.ID
     version: int
-    ticket_type_ids: list[strawberry.ID] = strawberry.field(metadata=at_most(_TICKET_TYPES_LIMIT))
+    ticket_type_ids: list[strawberry.ID] = strawberry.field(metadata=at_most(TICKET_TYPES_LIMIT))
 
 
 @strawberry.type

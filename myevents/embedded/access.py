@@ -15,7 +15,6 @@ local all all peer map=myevents
 local replication all peer map=myevents
 """
 
-
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

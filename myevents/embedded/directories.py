@@ -32,27 +32,27 @@ FORMER_ACCOUNT: Final = "nobody"
 
 
 @contextmanager
-def open_directory(path: Path, owners: Collection[int]) -> Iterator[int]:
-    """The descriptor of a directory that is no link and belongs to one of `owners`; raises `EmbeddedError` else."""
+def open_directory(path: Path, allowed: Collection[int]) -> Iterator[int]:
+    """The descriptor of a directory that is no link and belongs to one of `allowed`; raises `EmbeddedError` else."""
     try:
         descriptor = os.open(path, _DIRECTORY)
     except OSError as error:
         raise EmbeddedError(f"{path} is a link or no directory ({error.strerror}): remove it.") from error
     try:
-        if os.fstat(descriptor).st_uid not in owners:
+        if os.fstat(descriptor).st_uid not in allowed:
             raise EmbeddedError(f"{path} belongs to another user: run as that user, or move it away.")
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def ensure_directory(path: Path, owner: pwd.struct_passwd | None, mode: int, owners: Collection[int]) -> None:
+def ensure_directory(path: Path, owner: pwd.struct_passwd | None, mode: int, allowed: Collection[int]) -> None:
     """Create a directory where it is missing, and give it to `owner` (ourselves where None) with that mode.
 
-    Raises `EmbeddedError` where it is a link or belongs to none of `owners`.
+    Raises `EmbeddedError` where it is a link or belongs to none of `allowed`.
     """
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open_directory(path, owners) as descriptor:
+    with open_directory(path, allowed) as descriptor:
         if os.geteuid() == 0:
             os.fchown(descriptor, owner.pw_uid if owner else 0, owner.pw_gid if owner else 0)
         os.fchmod(descriptor, mode)
@@ -95,6 +95,11 @@ def clean_directory(path: Path, account: pwd.struct_passwd | None, keep: Collect
                 os.unlink(name, dir_fd=descriptor)
 
 
+def owners(account: pwd.struct_passwd | None) -> set[int]:
+    """Whose directories are ours: our own, and those of the server's account where it has one."""
+    return {os.geteuid()} if account is None else {os.geteuid(), account.pw_uid}
+
+
 def open_lock(directory: Path, name: str) -> int:
     """The descriptor of a lock file in a directory of ours, created where it is missing; raises `EmbeddedError`."""
     try:
@@ -115,11 +120,12 @@ def take_over(directory: Path, account: pwd.struct_passwd) -> None:
     with open_directory(directory, _claimable(account)) as top:
         if os.fstat(top).st_uid == account.pw_uid:
             return
+        former = _former_uids()
         for _, directories, files, descriptor in os.fwalk(".", dir_fd=top, follow_symlinks=False):
             for name in (*directories, *files):
                 # What has gone meanwhile needs no owner.
                 with suppress(FileNotFoundError):
-                    if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid in _former_uids():
+                    if os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_uid in former:
                         os.chown(name, account.pw_uid, account.pw_gid, dir_fd=descriptor, follow_symlinks=False)
         # The top last: a take-over that was interrupted begins again.
         os.fchown(top, account.pw_uid, account.pw_gid)
@@ -127,7 +133,7 @@ def take_over(directory: Path, account: pwd.struct_passwd) -> None:
 
 def _claimable(account: pwd.struct_passwd | None) -> set[int]:
     """Whose directories may become ours: our own; as root those of the server's account, and of the former one."""
-    return {os.geteuid()} if account is None else {os.geteuid(), account.pw_uid, *_former_uids()}
+    return owners(account) if account is None else {*owners(account), *_former_uids()}
 
 
 def _former_uids() -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""The server's main process: found by its pid file, told apart from strangers, and signalled."""
+"""The server's main process: found by its pid file, distinguished from other processes, and signalled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIMEOUT_SECONDS: Final = 10
 
 
 def recorded_pid(data: Path) -> int | None:
-    """The pid in the directory's pid file, whoever has that number by now; None where there is none."""
+    """The pid in the directory's pid file, whichever process has that number by now; None where there is none."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int((data / _PID_FILE).read_text().splitlines()[0])
     return None

@@ -30,7 +30,7 @@ import structlog
 from myevents.embedded import postmaster
 from myevents.embedded.access import write_access_files
 from myevents.embedded.account import server_account
-from myevents.embedded.directories import claim_home, clean_directory, ensure_directory, open_lock, take_over
+from myevents.embedded.directories import claim_home, clean_directory, ensure_directory, open_lock, owners, take_over
 from myevents.embedded.errors import EmbeddedError
 from myevents.embedded.programs import Programs, may_enter, wait_for_end
 
@@ -103,10 +103,10 @@ class EmbeddedPostgres:
 
     async def ensure_running(self) -> None:
         """Start the server where it does not run."""
-        if self._is_ready():
+        if postmaster.is_ready(self._data):
             return
         async with self._alone():
-            if not self._is_ready():
+            if not postmaster.is_ready(self._data):
                 await self._start_server()
 
     async def stop(self) -> None:
@@ -137,9 +137,6 @@ class EmbeddedPostgres:
             yield
         finally:
             os.close(lock)
-
-    def _is_ready(self) -> bool:
-        return postmaster.is_ready(self._data)
 
     async def _start_server(self) -> None:
         """Start it and wait until it takes connections. Under the lock of starting alone."""
@@ -213,7 +210,7 @@ class EmbeddedPostgres:
         fresh = self._home / "data.new"
         for leftover in (fresh, self._data):
             await asyncio.to_thread(shutil.rmtree, leftover, ignore_errors=True)
-        ensure_directory(fresh, self._account, 0o700, self._owners())
+        ensure_directory(fresh, self._account, 0o700, owners(self._account))
         # How its own pg_hba.conf has it, which this release does not read: the release before needs it to go back.
         options = ("-U", OWNER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
         code, output = await self._programs.run("initdb", "-D", str(fresh), *options)
@@ -239,10 +236,10 @@ class EmbeddedPostgres:
                 clean_directory(self._home, self._account, keep=("data",))
                 if os.path.lexists(self._sockets()):
                     clean_directory(self._sockets(), self._account)
-            owners = self._owners()
+            ours = owners(self._account)
             ensure_directory(self._home / "access", None, 0o711, {os.geteuid()})
-            ensure_directory(self._home / "log", self._account, 0o700, owners)
-            ensure_directory(self._sockets(), self._account, 0o700, owners)
+            ensure_directory(self._home / "log", self._account, 0o700, ours)
+            ensure_directory(self._sockets(), self._account, 0o700, ours)
             if self._account is not None and os.path.lexists(self._data):
                 take_over(self._data, self._account)
             ensure_directory(self._home, None, 0o700 if self._account is None else 0o711, {os.geteuid()})
@@ -253,10 +250,6 @@ class EmbeddedPostgres:
         """Raise `EmbeddedError` while a server of the release before runs here: its files are not to be taken away."""
         if postmaster.running_pid(self._data) is not None:
             raise EmbeddedError(f"The release before runs its server in {self._home}: stop it first.")
-
-    def _owners(self) -> set[int]:
-        """Whose directories are taken for ours: our own, and the server's."""
-        return {os.geteuid()} if self._account is None else {0, self._account.pw_uid}
 
     def _sockets(self) -> Path:
         near = self._home / "run"

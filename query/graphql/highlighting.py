@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final
 
-from graphql import FieldNode, FragmentSpreadNode, GraphQLResolveInfo, SelectionSetNode
+from graphql import GraphQLResolveInfo
 
 from myevents.search.highlights import HighlightBudget, highlights
 from myevents.search.port import SearchPage
 from myevents.search.text import searched
 from myevents.search.words import Asked
+from query.graphql.asked_fields import field_names
 from schema.read_models import EventRow
 
 LOOP_CHARACTERS: Final = 4000
@@ -25,11 +26,11 @@ _THREAD: Final = ThreadPoolExecutor(1, thread_name_prefix="highlights")
 
 async def highlight_page(
     page: SearchPage, asked: Asked, budget: HighlightBudget, info: GraphQLResolveInfo[Any]
-) -> Sequence[list[str] | None]:
-    """Return the highlights of each hit, made once for all aliases; each None where they are not asked for."""
+) -> Sequence[list[str]]:
+    """Return the highlights of each hit, made once for all aliases; none where they are not asked for."""
     rows = [hit.event for hit in page.hits]
-    if not _selects(info, "highlights"):
-        return [None] * len(rows)
+    if "highlights" not in field_names(info):
+        return [[] for _ in rows]
     if sum(map(_count_characters, rows)) <= LOOP_CHARACTERS:
         return _highlight(rows, asked, page.forgiving, budget)
     work = partial(_highlight, rows, asked, page.forgiving, budget)
@@ -43,20 +44,3 @@ def _highlight(rows: Sequence[EventRow], asked: Asked, forgiving: bool, budget: 
 def _count_characters(row: EventRow) -> int:
     """Return how many characters are looked through for the highlights of an event."""
     return sum(map(len, searched(row).values()))
-
-
-def _selects(info: GraphQLResolveInfo[Any], name: str) -> bool:
-    """Return whether a field of that name may be selected under this one; each fragment is looked at once."""
-    waiting: list[SelectionSetNode | None] = [node.selection_set for node in info.field_nodes]
-    spread = set[str]()
-    while waiting:
-        selected = waiting.pop()
-        for selection in selected.selections if selected is not None else ():
-            if isinstance(selection, FieldNode) and selection.name.value == name:
-                return True
-            if not isinstance(selection, FragmentSpreadNode):
-                waiting.append(getattr(selection, "selection_set", None))
-            elif selection.name.value not in spread:
-                spread.add(selection.name.value)
-                waiting.append(info.fragments[selection.name.value].selection_set)
-    return False

@@ -14,9 +14,8 @@ from msgspec import Struct
 from myevents.errors import ErrorCode, Refused
 from myevents.graphql_limits import at_most
 from myevents.search import port
-from myevents.search.highlights import HighlightBudget, highlights
 from myevents.search.weights import FIELDS
-from myevents.search.words import Asked, asked
+from myevents.search.words import asked
 from query.graphql import inputs as i
 from query.graphql import types as t
 from query.graphql.highlighting import highlight_page
@@ -51,15 +50,12 @@ class Searched(Struct, frozen=True, kw_only=True):
     index: port.SearchIndex
     query: port.SearchQuery
     page: port.SearchPage
-    asked: Asked
-    budget: HighlightBudget
 
 
 @strawberry.type(description="Full-text search: all words, typing errors forgiven, the last word as a prefix")
 class SearchHit:
-    searched: strawberry.Private[Searched]
     hit: strawberry.Private[port.Hit]
-    highlighted: strawberry.Private[list[str] | None]
+    highlighted: strawberry.Private[list[str]]
     score: float
     event: t.Event
 
@@ -69,10 +65,7 @@ class SearchHit:
         metadata=at_most(len(FIELDS)),
     )
     def highlights(self) -> list[str]:
-        if self.highlighted is not None:
-            return self.highlighted
-        searched = self.searched
-        return highlights(self.hit.event, searched.asked, forgiving=searched.page.forgiving, budget=searched.budget)
+        return self.highlighted
 
 
 @strawberry.type
@@ -164,18 +157,16 @@ class Searches:
         index = await _index(info)
         page = await _answered(index.search(query))
         _charge(info, [hit.event for hit in page.hits])
-        budget = info.context.highlight_budget
-        searched = Searched(index=index, query=query, page=page, asked=asked(text), budget=budget)
-        ahead = await highlight_page(page, searched.asked, budget, info._raw_info)
+        pieces = await highlight_page(page, asked(text), info.context.highlight_budget, info._raw_info)
         nodes = [
-            SearchHit(searched=searched, hit=hit, highlighted=pieces, score=hit.score, event=event)
-            for hit, pieces in zip(page.hits, ahead, strict=True)
+            SearchHit(hit=hit, highlighted=highlighted, score=hit.score, event=event)
+            for hit, highlighted in zip(page.hits, pieces, strict=True)
             if (event := t.made_of(info, "Search", hit.event, t.Event.of)) is not None
         ]
         edges = [SearchEdge(make_cursor=partial(cursors.make, scope, node.hit.sort), node=node) for node in nodes]
         ends = [cursors.make(scope, page.hits[place].sort) if page.hits else None for place in (0, -1)]
         return SearchConnection(
-            searched=searched,
+            searched=Searched(index=index, query=query, page=page),
             edges=edges,
             nodes=nodes,
             page_info=t.PageInfo(

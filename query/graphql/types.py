@@ -18,12 +18,12 @@ from query import filters
 from query.graphql import inputs as i
 from query.graphql.asked_fields import halls_asked_for
 from query.graphql.enums import BookingStatus, EventStatus
-from query.graphql.list_limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
 from query.paging import Listing, Page, Window, scope_of
 from query.position import Position
 from query.reads import Reads
 from schema import read_models as rows
 from schema import read_tables, values
+from schema.limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
 
 AnyRow = TypeVar("AnyRow")
 Served = TypeVar("Served")

@@ -1,4 +1,4 @@
-"""What callers over HTTP are told when the store stalls, or when something went wrong on our side."""
+"""The answers over HTTP when the store stalls, or when something went wrong on our side."""
 
 from __future__ import annotations
 

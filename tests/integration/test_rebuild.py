@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
 
 from myevents.log.store import StoreLog
-from myevents.store import open_pool
 from projector.rebuild import BuildsDiffer, RebuildStopped, drop_old, go_back, rebuild
 from projector.run import Projector, read_models
 from projector.verify import verify
-from schema.tables import PARTITIONS
 from tests.command_side import a_location, an_event, book, command_side
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """Connections as the projector has them."""
-    pool = await open_pool(database_url, size=16)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-async def log(pool: asyncpg.Pool) -> AsyncIterator[StoreLog]:
-    """The log of the test's database."""
-    log = StoreLog(pool, PARTITIONS)
-    yield log
-    await log.close()
 
 
 def quiet(_done: int, _total: int) -> None:

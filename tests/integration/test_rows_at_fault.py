@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
@@ -42,22 +42,6 @@ LAST_SECOND = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 def quiet(_done: int, _total: int) -> None:
     """Progress that nobody watches."""
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """Connections as the projector has them."""
-    pool = await open_pool(database_url, size=16)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-async def log(pool: asyncpg.Pool) -> AsyncIterator[StoreLog]:
-    """The log of the test's database."""
-    log = StoreLog(pool, PARTITIONS)
-    yield log
-    await log.close()
 
 
 @pytest.fixture

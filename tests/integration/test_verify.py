@@ -8,36 +8,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import asyncpg
-import pytest
 
 from command.inputs import HallInput, LocationPatchInput, take
 from command.service import Caller, CommandService
 from myevents.errors import Refused
 from myevents.log.store import StoreLog
-from myevents.store import open_pool
 from projector.rebuild import drop_old, rebuild
 from projector.run import Projector, read_models
 from projector.verify import examine, verify
-from schema.tables import PARTITIONS
 from tests.command_side import ANN, a_location, an_event, book, booking_id, command_side
 
 CALLERS = 32
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[asyncpg.Pool]:
-    """Connections as the projector has them."""
-    pool = await open_pool(database_url, size=16)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-async def log(pool: asyncpg.Pool) -> AsyncIterator[StoreLog]:
-    """The log of the test's database."""
-    log = StoreLog(pool, PARTITIONS)
-    yield log
-    await log.close()
 
 
 class Town:

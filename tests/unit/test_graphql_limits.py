@@ -33,7 +33,7 @@ from myevents.graphql_limits import (
     measure,
 )
 from query.graphql.endpoint import schema
-from query.graphql.list_limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
+from schema.limits import HALLS_LIMIT, LINES_LIMIT, TICKET_TYPES_LIMIT, TOPICS_LIMIT
 
 GRAPH = schema._schema
 

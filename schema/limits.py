@@ -1,4 +1,4 @@
-"""How many values a row has of each list in it: as many as commands accept. Pages count by their size instead."""
+"""How many values a location, an event or a booking has of each list in it: what commands accept, and queries count."""
 
 from __future__ import annotations
 
