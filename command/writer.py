@@ -319,5 +319,8 @@ def _tell(submission: Submission, outcome: Accepted | Exception) -> None:
         return
     if isinstance(outcome, Accepted):
         submission.future.set_result(outcome)
+    elif isinstance(outcome, StopIteration):
+        # The one error that a future refuses; raised here, it would end the round after its commit.
+        submission.future.set_exception(RuntimeError("a command ended by StopIteration"))
     else:
         submission.future.set_exception(outcome)
